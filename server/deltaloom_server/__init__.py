@@ -1,0 +1,1 @@
+"""The language server: text and positions. Knows nothing of tensors."""
