@@ -25,8 +25,8 @@ class CommitHook(BuildHookInterface):  # type: ignore[type-arg]
             return
         file = Path(tempfile.mkdtemp(prefix="deltaloom-build-")) / "COMMIT"
         file.write_text(commit + "\n", encoding="ascii")
-        target = "server/deltaloom_server/COMMIT" if self.target_name == "sdist" else "deltaloom_server/COMMIT"
-        build_data["force_include"][str(file)] = target
+        package = "server/deltaloom_server" if self.target_name == "sdist" else "deltaloom_server"
+        build_data["force_include"][str(file)] = f"{package}/COMMIT"
 
     def _commit(self) -> str:
         root = Path(self.root)
