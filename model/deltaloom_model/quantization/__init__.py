@@ -1,0 +1,1 @@
+"""Four-bit weights: the NF4 layout that bitsandbytes publishes, in plain torch."""
