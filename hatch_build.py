@@ -23,6 +23,7 @@ class CommitHook(BuildHookInterface):  # type: ignore[type-arg]
         commit = self._commit()
         if not commit:
             return
+        # hatchling reads the file after this returns, and has no hook for the end: it is left to the system.
         file = Path(tempfile.mkdtemp(prefix="deltaloom-build-")) / "COMMIT"
         file.write_text(commit + "\n", encoding="ascii")
         package = "server/deltaloom_server" if self.target_name == "sdist" else "deltaloom_server"
