@@ -66,7 +66,7 @@ def assert_as_near(weight: Tensor, ours: NestedScales, theirs: bnb.QuantState) -
     our_error, their_error = (ours.expand() - exact).abs(), (their_scales - exact).abs()
     assert (our_error <= their_error).all()
     # A lone block is its own mean: its scale is 0 in any entry of the map.
-    assert len(exact) == 1 or differs.float().mean() < 0.02
+    assert len(exact) == 1 or differs.float().mean() < 0.05
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (4, 96)])
