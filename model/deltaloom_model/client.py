@@ -35,6 +35,7 @@ from deltaloom_model.api import (
 from deltaloom_model.connection import Progress, WorkerConnection
 from deltaloom_model.errors import DeltaloomModelError, HandshakeRefused, WorkerUnavailable
 from deltaloom_model.runtime_folder import (
+    absolute_spec,
     is_own_peer,
     log_folder,
     log_path,
@@ -64,7 +65,7 @@ class EngineClient:
 
     `generation` rises with every new connection: the worker then holds nothing of this session, so callers
     that see it change sync again. `spawn=False` only attaches. `engine` ("module:function") names another
-    engine factory than the model's own.
+    engine factory than the model's own. `idle_seconds` and `watch_seconds` go to a worker started from here.
     """
 
     def __init__(
@@ -77,17 +78,19 @@ class EngineClient:
         runtime_dir: Path | None = None,
         on_state: Callable[[State, str], None] | None = None,
         idle_seconds: float = 600.0,
+        watch_seconds: float = 5.0,
     ) -> None:
         self.session = session
         self.state: State = "stopped"
         self.detail = ""
         self.generation = 0
-        self._spec = spec
+        self._spec = absolute_spec(spec)
         self._spawn = spawn
         self._engine = engine
         self._runtime_dir = runtime_dir
         self._on_state = on_state
         self._idle_seconds = idle_seconds
+        self._watch_seconds = watch_seconds
         self._name = ""  # of the socket, where it isn't the identity's
         self._connection: WorkerConnection | None = None
         self._connecting: asyncio.Task[WorkerConnection] | None = None
@@ -210,11 +213,16 @@ class EngineClient:
                     raise WorkerUnavailable("No model worker is running.") from None
             if (lock := try_lock(socket_file)) is not None:
                 self._worker = await spawn_worker(
-                    socket_file, self._spec, lock=lock, engine=self._engine, idle_seconds=self._idle_seconds
+                    socket_file,
+                    self._spec,
+                    lock=lock,
+                    engine=self._engine,
+                    idle_seconds=self._idle_seconds,
+                    watch_seconds=self._watch_seconds,
                 )
             elif time.monotonic() > deadline:
                 raise WorkerUnavailable(
-                    f"Another model worker is starting or ending and doesn't answer; see {log_path(socket_file)}."
+                    f"Another worker is starting or ending and doesn't answer; see {log_path(socket_file)}."
                 )
             else:
                 await asyncio.sleep(_LOCK_POLL_SECONDS)

@@ -75,8 +75,8 @@ class WorkerConnection:
     ) -> WorkerConnection:
         """Connect and shake hands.
 
-        Raises OSError when nobody listens, HandshakeRefused when the worker says no, WorkerUnavailable when
-        it isn't ours or doesn't answer.
+        Raises OSError when nobody listens (or is leaving), HandshakeRefused when the worker says no,
+        WorkerUnavailable when it isn't ours or doesn't answer.
         """
         reader, writer = await asyncio.open_unix_connection(str(socket_file))
         try:
@@ -104,7 +104,7 @@ class WorkerConnection:
         writer.close()
         if isinstance(answer, Refused):
             raise HandshakeRefused(answer.message)
-        raise WorkerUnavailable(f"The worker at {socket_file} closed the connection during the handshake.")
+        raise ConnectionResetError("the worker was leaving")
 
     async def call(
         self, request: WorkRequest | StatusRequest, on_progress: Progress | None = None

@@ -44,6 +44,11 @@ def model_folder(spec: ModelSpec) -> Path:
     return Path(spec.path).expanduser().resolve()
 
 
+def absolute_spec(spec: ModelSpec) -> ModelSpec:
+    """The spec with its model's folder made absolute, so that it means the same in another working folder."""
+    return spec if spec.path == "nano" else msgspec.structs.replace(spec, path=str(model_folder(spec)))
+
+
 def model_identity(spec: ModelSpec) -> str:
     """A digest that changes when the model's files do, without reading weights or importing torch.
 
@@ -85,16 +90,31 @@ def runtime_folder(requested: Path | None = None) -> Path:
     the folder belongs to someone else or can't be made.
     """
     if requested is not None:
-        return _private(_shortened(requested.expanduser().absolute()))
+        return private_folder(_shortened(requested.expanduser().absolute()))
     with warnings.catch_warnings():  # platformdirs warns that there is no XDG_RUNTIME_DIR; the cache will do
         warnings.simplefilter("ignore")
         standard = platformdirs.user_runtime_path(APP_NAME)
     if _is_own_folder(standard.parent):
         try:
-            return _private(_shortened(standard))
+            return private_folder(_shortened(standard))
         except WorkerUnavailable:
             pass
-    return _private(_shortened(platformdirs.user_cache_path(APP_NAME) / "run"))
+    return private_folder(_shortened(platformdirs.user_cache_path(APP_NAME) / "run"))
+
+
+def private_folder(folder: Path) -> Path:
+    """`folder`, created if need be, with mode 0700. Raises WorkerUnavailable unless it is this user's."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        info = folder.lstat()
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+            raise WorkerUnavailable(f"{folder} isn't a folder of yours; remove it, or set XDG_RUNTIME_DIR.")
+        if stat.S_IMODE(info.st_mode) != 0o700:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise WorkerUnavailable(f"The folder {folder} can't be used ({error.strerror}).") from None
+    return folder
 
 
 def socket_path(folder: Path, identity: str) -> Path:
@@ -142,10 +162,16 @@ def write_token(socket_file: Path) -> str:
 
 
 def read_token(socket_file: Path) -> str:
-    """The token of the worker at that socket. Raises WorkerUnavailable unless only this user can read it."""
+    """The token of the worker at that socket.
+
+    Raises FileNotFoundError when there is none (the worker is leaving), WorkerUnavailable unless only this
+    user can read it.
+    """
     path = token_path(socket_file)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise WorkerUnavailable(f"The worker's token {path} can't be read ({error.strerror}).") from None
     with os.fdopen(descriptor) as file:
@@ -174,7 +200,7 @@ def _shortened(folder: Path) -> Path:
     if len(os.fsencode(socket_path(folder, "0" * 16))) <= _SOCKET_PATH_BYTES:
         return folder
     name = blake2b(os.fsencode(folder), digest_size=8).hexdigest()
-    own = _private(Path(tempfile.gettempdir()) / f"{APP_NAME}-{os.getuid()}")
+    own = private_folder(Path(tempfile.gettempdir()) / f"{APP_NAME}-{os.getuid()}")
     return own / name
 
 
@@ -184,17 +210,3 @@ def _is_own_folder(folder: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o022
-
-
-def _private(folder: Path) -> Path:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        info = folder.lstat()
-        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
-            raise WorkerUnavailable(f"{folder} isn't a folder of yours; remove it, or set XDG_RUNTIME_DIR.")
-        if stat.S_IMODE(info.st_mode) != 0o700:
-            folder.chmod(0o700)
-    except OSError as error:
-        raise WorkerUnavailable(f"The folder {folder} can't be used ({error.strerror}).") from None
-    return folder

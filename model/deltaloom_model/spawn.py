@@ -72,14 +72,21 @@ def try_lock(socket_file: Path) -> int | None:
 
 
 async def spawn_worker(
-    socket_file: Path, spec: ModelSpec, *, lock: int, engine: str | None = None, idle_seconds: float = 600.0
+    socket_file: Path,
+    spec: ModelSpec,
+    *,
+    lock: int,
+    engine: str | None = None,
+    idle_seconds: float = 600.0,
+    watch_seconds: float = 5.0,
 ) -> WorkerProcess:
     """Start the worker of `socket_file` and wait until it listens. Takes over (closes) the `lock` descriptor.
 
     Raises WorkerUnavailable with the worker's own sentence, or how it ended, when it doesn't get that far.
     """
     read_end, write_end = os.pipe()
-    options = ["--lock-fd", str(lock), "--ready-fd", str(write_end), "--idle-seconds", str(idle_seconds)]
+    options = ["--lock-fd", str(lock), "--ready-fd", str(write_end)]
+    options += ["--idle-seconds", str(idle_seconds), "--watch-seconds", str(watch_seconds)]
     command = worker_command(socket_file, spec, engine) + options
     try:
         worker = await asyncio.to_thread(_start, command, socket_file, (lock, write_end))
