@@ -1,0 +1,132 @@
+"""An editor without a screen: opens, changes and saves files of a workspace through a real server.
+
+Invariant: what it shows the server is what an editor would: versions rise, positions are in the negotiated
+encoding, and a file on disk changes only when it is saved.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from deltaloom_server.cli.lsp_client import Json, LspClient
+from deltaloom_server.cli.target import encoded_length, split_lines
+
+_LANGUAGES = {
+    ".py": "python",
+    ".js": "javascript",
+    ".ts": "typescript",
+    ".rs": "rust",
+    ".go": "go",
+    ".c": "c",
+    ".h": "c",
+    ".cpp": "cpp",
+    ".java": "java",
+    ".lua": "lua",
+    ".rb": "ruby",
+    ".sh": "shellscript",
+    ".md": "markdown",
+    ".toml": "toml",
+    ".json": "json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """The first item of an answer ("" when there was none) and how long it took, seen from outside."""
+
+    text: str
+    milliseconds: float
+
+
+class HeadlessEditor:
+    """Open documents by path. All positions count from 0, columns in characters."""
+
+    def __init__(self, client: LspClient) -> None:
+        self._client = client
+        self._texts: dict[Path, str] = {}
+        self._versions: dict[Path, int] = {}
+
+    def open(self, path: Path, text: str | None = None) -> None:
+        """Open a file, with its text on disk unless another is given."""
+        text = path.read_bytes().decode("utf-8") if text is None else text
+        self._texts[path], self._versions[path] = text, 1
+        item = {
+            "uri": path.as_uri(),
+            "languageId": _LANGUAGES.get(path.suffix, "plaintext"),
+            "version": 1,
+            "text": text,
+        }
+        self._client.notify("textDocument/didOpen", {"textDocument": item})
+
+    def text(self, path: Path) -> str:
+        """The text of an open file."""
+        return self._texts[path]
+
+    def insert(self, path: Path, line: int, column: int, text: str) -> None:
+        """Insert text at a position of an open file, as one incremental change."""
+        at = self._offset(path, line, column)
+        old = self._texts[path]
+        self._change(path, self._range(path, line, column), text)
+        self._texts[path] = old[:at] + text + old[at:]
+
+    def replace_all(self, path: Path, text: str) -> None:
+        """Give an open file a new text as a whole."""
+        self._change(path, None, text)
+        self._texts[path] = text
+
+    def save(self, path: Path) -> None:
+        """Write an open file to disk and say so."""
+        path.write_bytes(self._texts[path].encode("utf-8"))
+        self._client.notify("textDocument/didSave", {"textDocument": {"uri": path.as_uri()}})
+
+    def close(self, path: Path) -> None:
+        """Close an open file."""
+        del self._texts[path], self._versions[path]
+        self._client.notify("textDocument/didClose", {"textDocument": {"uri": path.as_uri()}})
+
+    async def ghost_text(self, path: Path, line: int, column: int) -> Suggestion:
+        """Ask for the suggestion at a cursor, as if the person had asked for it."""
+        params = {
+            "textDocument": {"uri": path.as_uri()},
+            "position": self._position(path, line, column),
+            "context": {"triggerKind": 1},  # Invoked
+        }
+        started = time.perf_counter()
+        answer = await self._client.request("textDocument/inlineCompletion", params)
+        milliseconds = (time.perf_counter() - started) * 1000
+        return Suggestion(_first_text(answer), milliseconds)
+
+    def _change(self, path: Path, span: Json, text: str) -> None:
+        self._versions[path] += 1
+        change = {"text": text} if span is None else {"range": span, "text": text}
+        document = {"uri": path.as_uri(), "version": self._versions[path]}
+        self._client.notify(
+            "textDocument/didChange", {"textDocument": document, "contentChanges": [change]}
+        )
+
+    def _range(self, path: Path, line: int, column: int) -> Json:
+        position = self._position(path, line, column)
+        return {"start": position, "end": position}
+
+    def _position(self, path: Path, line: int, column: int) -> Json:
+        before = split_lines(self._texts[path])[line][:column]
+        return {"line": line, "character": encoded_length(before, self._client.position_encoding)}
+
+    def _offset(self, path: Path, line: int, column: int) -> int:
+        text, offset = self._texts[path], 0
+        for _ in range(line):
+            ends = [at for at in (text.find("\n", offset), text.find("\r", offset)) if at >= 0]
+            end = min(ends)
+            offset = end + (2 if text.startswith("\r\n", end) else 1)
+        return offset + column
+
+
+def _first_text(answer: Json) -> str:
+    """An answer is a list of items, or an object that holds one, or null."""
+    items = answer.get("items", []) if isinstance(answer, dict) else answer or []
+    if not items:
+        return ""
+    text = items[0]["insertText"]
+    return str(text["value"] if isinstance(text, dict) else text)
