@@ -1,0 +1,132 @@
+"""Asking git which files a workspace has, without letting the repository's configuration run anything.
+
+Invariant: no call here writes to the repository, runs a hook, filter, pager, file system monitor or signature
+check, reaches the network, or outlives its time limit.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_SAFE = (
+    "--no-pager", "--literal-pathspecs", "--no-optional-locks",
+    "-c", "core.fsmonitor=false",
+    "-c", "core.hooksPath=/dev/null",
+    "-c", "core.untrackedCache=false",
+    "-c", "safe.bareRepository=explicit",
+    "-c", "protocol.allow=never",
+    "-c", "log.showSignature=false",
+    "-c", "diff.external=",
+)  # fmt: skip
+
+_SECONDS = 60.0
+_HISTORY = 200
+_BATCH = 500
+_WITHOUT = "so .gitignore files are read without it."
+_OUTER = "An outer git repository ignores this folder, so its files are listed without git."
+
+
+class GitUnavailable(Exception):
+    """git can't answer for this folder: one sentence, or empty when it simply isn't a work tree."""
+
+
+@dataclass(frozen=True)
+class GitListing:
+    """Relative paths with forward slashes. `ignored` has folders ignored as a whole, with a slash."""
+
+    files: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def find_git(root: str) -> str | None:
+    """The git program on PATH, unless it lies in the workspace: that may not name an executable."""
+    found = shutil.which("git")
+    if found is None or not os.path.isabs(found):
+        return None
+    real = os.path.realpath(found)
+    return None if real.startswith(os.path.realpath(root) + os.sep) else real
+
+
+def _environment() -> dict[str, str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment |= {
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_LAZY_FETCH": "1",
+        "LC_ALL": "C",
+    }
+    return environment
+
+
+def _run(root: str, *arguments: str, paths: tuple[str, ...] = ()) -> list[str]:
+    """Run one git command in `root` and split its output at NUL. Raises `GitUnavailable`."""
+    program = find_git(root)
+    if program is None:
+        raise GitUnavailable(f"git isn't installed, {_WITHOUT}")
+    command = [program, *_SAFE, *arguments, *(("--", *paths) if paths else ())]
+    try:
+        done = subprocess.run(
+            command, cwd=root, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise GitUnavailable(f"git took over {_SECONDS:.0f} s, {_WITHOUT}") from None
+    except (OSError, ValueError) as error:
+        raise GitUnavailable(f"git can't be run ({error}), {_WITHOUT}") from None
+    if done.returncode != 0:
+        message = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        if any("not a git repository" in line for line in message):
+            raise GitUnavailable("")
+        detail = message[0] if message else f"exit status {done.returncode}"
+        raise GitUnavailable(f"git can't list the files ({detail}), {_WITHOUT}")
+    return [os.fsdecode(entry) for entry in done.stdout.split(b"\0") if entry]
+
+
+def list_files(root: str) -> GitListing:
+    """Tracked and untracked files below `root` that git doesn't ignore, and what it ignores.
+
+    Raises `GitUnavailable`, also when the folder as a whole is ignored by an outer repository: someone who
+    opens it means its files, not the outer repository's view of them.
+    """
+    files = _run(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    ignored = _run(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+    if not files and ("./" in ignored or _is_ignored(root)):
+        raise GitUnavailable(_OUTER)
+    return GitListing(tuple(sorted(set(files))), tuple(sorted(set(ignored) - {"./"})))
+
+
+def _is_ignored(root: str) -> bool:
+    try:
+        _run(root, "check-ignore", "-q", ".")
+    except GitUnavailable:
+        return False
+    return True
+
+
+def among_listed(root: str, relative: Sequence[str]) -> frozenset[str]:
+    """Which of these relative paths git lists as files of the work tree. Raises `GitUnavailable`."""
+    listed: set[str] = set()
+    for start in range(0, len(relative), _BATCH):
+        batch = tuple(relative[start : start + _BATCH])
+        listed.update(_run(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", paths=batch))
+    if relative and not listed and _is_ignored(root):
+        raise GitUnavailable(_OUTER)
+    return frozenset(listed)
+
+
+def commits_touching(root: str) -> dict[str, int]:
+    """How many of the newest 200 commits touch each path below `root`; empty where there is no history."""
+    try:
+        names = _run(
+            root, "log", "-z", f"--max-count={_HISTORY}", "--no-merges", "--format=", "--name-only",
+            "--no-renames", "--relative", "--no-ext-diff", "--no-textconv", "--no-show-signature",
+            paths=(".",),
+        )  # fmt: skip
+    except GitUnavailable:
+        return {}
+    return dict(Counter(name.lstrip("\n") for name in names))

@@ -1,0 +1,117 @@
+"""The log: live copies of files that changed since the base was laid out.
+
+Invariant: entries are only ever appended at the end; `take_back` removes from the end, `purge` and a new
+layout are the only other ways out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from deltaloom_model.api import Segment, text_digest
+
+_HEADER_TOKENS = 8
+_BYTES_PER_TOKEN = 3
+EMPTY_DIGEST = text_digest("")
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One copy or tombstone, appended at `revision`."""
+
+    segment: Segment
+    text: str
+    revision: int
+
+
+def estimated_tokens(text: str) -> int:
+    """A careful guess until the worker has counted (code takes 3 to 4 bytes a token)."""
+    return len(text) // _BYTES_PER_TOKEN + _HEADER_TOKENS
+
+
+class Log:
+    """Entries in order, the newest by path, and the tokens that were counted for them."""
+
+    def __init__(self) -> None:
+        self._entries: list[LogEntry] = []
+        self._newest: dict[str, LogEntry] = {}
+        self._tokens: dict[tuple[str, str], int] = {}
+        self._kept = 0
+
+    def __iter__(self) -> Iterator[LogEntry]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def newest(self, path: str) -> LogEntry | None:
+        """The copy or tombstone that holds for `path`."""
+        return self._newest.get(path)
+
+    def newest_in_order(self) -> list[LogEntry]:
+        """The newest entry of each path, in log order."""
+        return sorted(self._newest.values(), key=lambda entry: entry.revision)
+
+    def append(self, path: str, text: str | None, revision: int) -> None:
+        """Append a live copy, or with None a tombstone."""
+        if text is None:
+            segment = Segment(path, EMPTY_DIGEST, kind="log", tombstone=True)
+        else:
+            segment = Segment(path, text_digest(text), kind="log")
+        entry = LogEntry(segment, text or "", revision)
+        self._entries.append(entry)
+        self._newest[path] = entry
+
+    def take_back(self, path: str) -> bool:
+        """Remove the entries of `path` that stand at the very end, as nothing has been read after them."""
+        before = len(self._entries)
+        while self._entries and self._entries[-1].segment.path == path:
+            self._entries.pop()
+        return self._changed(before)
+
+    def purge(self, path: str) -> bool:
+        """Remove every entry of `path`, wherever it stands."""
+        before = len(self._entries)
+        self._entries = [entry for entry in self._entries if entry.segment.path != path]
+        return self._changed(before)
+
+    def _changed(self, before: int) -> bool:
+        if len(self._entries) == before:
+            return False
+        self._newest = {entry.segment.path: entry for entry in self._entries}
+        self._kept = min(self._kept, len(self._entries))
+        return True
+
+    def record_tokens(self, segment: Segment, tokens: int) -> None:
+        """Remember the worker's count for a segment."""
+        self._tokens[segment.path, segment.digest] = tokens
+
+    def tokens_of(self, entry: LogEntry) -> int:
+        """The counted tokens, or an estimate."""
+        counted = self._tokens.get((entry.segment.path, entry.segment.digest))
+        return estimated_tokens(entry.text) if counted is None else counted
+
+    def uncounted(self) -> list[LogEntry]:
+        """Entries whose tokens are only estimated."""
+        return [e for e in self._entries if (e.segment.path, e.segment.digest) not in self._tokens]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all entries."""
+        return sum(self.tokens_of(entry) for entry in self._entries)
+
+    def successor(self) -> Log:
+        """An empty log that remembers the counts."""
+        log = Log()
+        log._tokens = dict(self._tokens)
+        return log
+
+    def mark_kept(self) -> None:
+        """What stands here now outlived a compaction: the next one can't remove it either."""
+        self._kept = len(self._entries)
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens appended since the last compaction."""
+        return sum(self.tokens_of(entry) for entry in self._entries[self._kept :])

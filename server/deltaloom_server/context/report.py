@@ -1,0 +1,37 @@
+"""What `status` shows of a context. Invariant: plain data; nothing here can change the context."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from .reasons import LeftOut
+
+Region = Literal["base", "log", "open"]
+
+
+@dataclass(frozen=True)
+class ReportedFile:
+    """One segment as it stands. `current` is False for a stale copy that a later one supersedes."""
+
+    path: str
+    region: Region
+    tokens: int
+    current: bool = True
+
+
+@dataclass(frozen=True)
+class ContextReport:
+    """The segments in order, the paths left out, and sentences for the user."""
+
+    revision: int
+    files: tuple[ReportedFile, ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+    base_tokens: int
+    log_tokens: int
+
+    def left_out_by_reason(self) -> dict[str, int]:
+        """How many paths each reason keeps out, the most frequent first."""
+        return dict(Counter(entry.reason.value for entry in self.left_out).most_common())
