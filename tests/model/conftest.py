@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from deltaloom_model.tokenizer import SegmentTokenizer
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from deltaloom_model.tokenizer import SegmentTokenizer
 
 SOURCES = sorted((Path(__file__).parents[2] / "model").rglob("*.py"))
 # The pattern that Qwen's published tokenizers split with.

@@ -13,6 +13,8 @@ from itertools import pairwise
 import pytest
 import torch
 from bitsandbytes import functional as bnb
+from torch import Tensor
+
 from deltaloom_model.errors import ModelLoadError
 from deltaloom_model.quantization.nf4 import (
     NF4_VALUES,
@@ -24,7 +26,6 @@ from deltaloom_model.quantization.nf4 import (
     quantize_nf4,
     unpack_tensors,
 )
-from torch import Tensor
 
 SHAPES = [(64, 64), (1536, 128), (3, 40), (256, 65), (1, 1), (7, 9), (512, 320)]
 

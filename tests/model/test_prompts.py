@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+
 from deltaloom_model.errors import ModelLoadError
 from deltaloom_model.loading.config import FimOrder
 from deltaloom_model.prompts import TOMBSTONE_TEXT, PromptFormat, one_line, prefix_start
 from deltaloom_model.token_sequence import common_prefix_length
 from deltaloom_model.tokenizer import SegmentTokenizer
-from tokenizers import Tokenizer
 
 SOURCE = Path(__file__).read_text(encoding="utf-8")
 

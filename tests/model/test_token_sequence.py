@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from deltaloom_model.token_sequence import (
     SegmentSpan,
     TokenIds,
@@ -11,8 +14,6 @@ from deltaloom_model.token_sequence import (
     TokenSequence,
     common_prefix_length,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def ids(*values: int) -> TokenIds:

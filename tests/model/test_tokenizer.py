@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deltaloom_model.api import text_digest
-from deltaloom_model.errors import ModelLoadError
-from deltaloom_model.tokenizer import SegmentTokenizer, is_safe_cut
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+
+from deltaloom_model.api import text_digest
+from deltaloom_model.errors import ModelLoadError
+from deltaloom_model.tokenizer import SegmentTokenizer, is_safe_cut
 
 SOURCE = Path(__file__).read_text(encoding="utf-8")
 MARKERS = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|repo_name|>", "<|file_sep|>")

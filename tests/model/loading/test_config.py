@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from deltaloom_model.errors import ModelLoadError
-from deltaloom_model.loading.config import HybridConfig
 from transformers import Qwen3NextConfig, Qwen3NextModel
 from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextSparseMoeBlock
+
+from deltaloom_model.errors import ModelLoadError
+from deltaloom_model.loading.config import HybridConfig
 
 # The shape part of Qwen3-Coder-Next's published config.json (transformers 4 layout).
 CODER_NEXT: dict[str, Any] = {
