@@ -7,7 +7,7 @@ an executable or an endpoint: the project file sets only what `PROJECT_KEYS` lis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -109,21 +109,24 @@ _SECTIONS: Mapping[str, type] = MappingProxyType(
 )
 
 
-def resolve(editor: object = None, project: object = None, *, project_name: str = PROJECT_FILE) -> Resolved:
-    """Defaults, then the editor's tree (`initializationOptions`), then the project file's. Never raises."""
+def resolve(editor: object = None, roots: Iterable[Path] = ()) -> Resolved:
+    """Defaults, then the editor's tree (`initializationOptions`), then each root's project file.
+
+    Never raises. Reads at most two small files a root. `context.exclude` adds up: a workspace can't show again what its
+    user has excluded.
+    """
     problems: list[str] = []
     settings = _apply(Settings(), editor, "the editor's settings", None, problems)
-    settings = _apply(settings, project, project_name, PROJECT_KEYS, problems)
+    for root in roots:
+        tree, name, problem = _read_project(root)
+        if problem:
+            problems.append(problem)
+        excluded = settings.context.exclude
+        settings = _apply(settings, tree, name, PROJECT_KEYS, problems)
+        if excluded and settings.context.exclude is not excluded:
+            merged = tuple(dict.fromkeys((*excluded, *settings.context.exclude)))
+            settings = replace(settings, context=replace(settings.context, exclude=merged))
     return Resolved(settings, tuple(problems))
-
-
-def resolve_for_root(editor: object, root: Path | None) -> Resolved:
-    """`resolve` with the project file of this workspace folder, if it has one. Reads at most two files."""
-    if root is None:
-        return resolve(editor)
-    tree, name, problem = _read_project(root)
-    resolved = resolve(editor, tree, project_name=name)
-    return Resolved(resolved.settings, (*resolved.problems, problem)) if problem else resolved
 
 
 def is_project_file(path: str) -> bool:
