@@ -118,6 +118,26 @@ def nvidia_cards() -> list[str]:
     return [line.strip() for line in done.stdout.splitlines() if line.strip()]
 
 
+def check_model() -> list[Check]:
+    from deltaloom_model.api import ModelSpec
+    from deltaloom_model.errors import ModelLoadError
+    from deltaloom_model.loading.manifest import read_manifest, verify_files
+    from deltaloom_model.runtime_folder import model_folder
+
+    folder = model_folder(ModelSpec())
+    try:
+        manifest = read_manifest(folder)
+        if manifest is None:
+            text = f"the embedded model's manifest is missing in {folder}"
+            return [Check("model", "fail", text, "Install Deltaloom again.")]
+        verify_files(folder, manifest, manifest.files)
+    except ModelLoadError as error:
+        return [Check("model", "fail", str(error), "Install Deltaloom again.")]
+    size = sum(entry.bytes for entry in manifest.files.values())
+    text = f"nano, {len(manifest.files)} files, {format_bytes(size)}, as their SHA-256 manifest says"
+    return [Check("model", "ok", text)]
+
+
 def check_folders() -> list[Check]:
     from deltaloom_model.errors import DeltaloomModelError
     from deltaloom_model.runtime_folder import runtime_folder
@@ -206,6 +226,7 @@ _CHECKS: dict[str, Callable[[], list[Check]]] = {
     "python": check_python,
     "platform": check_platform,
     "torch": check_torch,
+    "model": check_model,
     "folders": check_folders,
     "watching": check_watching,
     "git": check_git,

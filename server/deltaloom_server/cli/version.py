@@ -37,3 +37,21 @@ def commit_name() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
+
+
+def embedded_model_hash() -> str:
+    """SHA-256 over the embedded model's config, tokenizer and weights, in hex; "" when there is none."""
+    from deltaloom_model.errors import ModelLoadError
+    from deltaloom_model.loading.manifest import model_hash
+
+    try:
+        return model_hash(_embedded_model_folder())
+    except ModelLoadError:
+        return ""
+
+
+def _embedded_model_folder() -> Path:
+    from deltaloom_model.api import ModelSpec
+    from deltaloom_model.runtime_folder import model_folder
+
+    return model_folder(ModelSpec())
