@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import psutil
+import torch
 
 from deltaloom_model.api import (
     Cause,
@@ -42,6 +43,7 @@ from deltaloom_model.checkpoint import Checkpoint, CheckpointStore, PrefixHash
 from deltaloom_model.decode import decode
 from deltaloom_model.hybrid_cache import HybridState
 from deltaloom_model.hybrid_model import HybridModel
+from deltaloom_model.loading.build import load_model
 from deltaloom_model.prefill import Reader, chunk_edges
 from deltaloom_model.prompts import PromptFormat
 from deltaloom_model.sampling import logits_digest, top_tokens
@@ -81,7 +83,7 @@ class HybridEngine:
         self.reader = Reader(model)
         self.store = CheckpointStore(spec.checkpoint_bytes, spec.kv_bytes)
         self._info, self._spec = info, spec
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._format = PromptFormat.for_model(tokenizer, model.config.fim_order, model.config.eos_token_ids)
         self._contexts: dict[tuple[str, str], Context] = {}
         self._restores: deque[Restore] = deque(maxlen=_REMEMBERED_RESTORES)
@@ -175,7 +177,7 @@ class HybridEngine:
             self.reader,
             state,
             logits,
-            detokenizer=self._tokenizer.detokenizer(),
+            detokenizer=self.tokenizer.detokenizer(),
             stop_ids=self._format.stop_ids,
             rules=request.stop,
             max_new_tokens=request.max_new_tokens,
@@ -193,7 +195,7 @@ class HybridEngine:
             restored_at=restored_at,
             repository_context=ready,
             logits_digest=logits_digest(logits),
-            top=[TopToken(self._tokenizer.decode([token]), lp) for token, lp in top_tokens(logits, _TOP)],
+            top=[TopToken(self.tokenizer.decode([token]), lp) for token, lp in top_tokens(logits, _TOP)],
             mean_logprob=sum(logprobs) / len(logprobs) if logprobs else 0.0,
             first_token_milliseconds=first,
             milliseconds=(time.perf_counter() - began) * 1000,
@@ -229,9 +231,9 @@ class HybridEngine:
     def _segment_ids(self, segment: Segment, texts: dict[str, str]) -> TokenIds | None:
         if segment.tombstone:
             return self._format.tombstone(segment.path)
-        ids = self._tokenizer.cached(segment.digest)
+        ids = self.tokenizer.cached(segment.digest)
         if ids is None and segment.digest in texts:
-            ids = self._tokenizer.encode_segment(segment.path, segment.digest, texts[segment.digest])
+            ids = self.tokenizer.encode_segment(segment.path, segment.digest, texts[segment.digest])
         return None if ids is None else self._format.segment(segment.path, ids)
 
     def _lay_out(self, request: SyncRequest) -> TokenSequence | list[str]:
@@ -334,3 +336,11 @@ def _bounded_prefix(prefix: str) -> str:
     if cut <= 0:
         return prefix
     return prefix[prefix.find("\n", cut) + 1 :]
+
+
+def build_engine(spec: ModelSpec) -> HybridEngine:
+    """Load the model of `spec` and make it ready (the worker's default engine). Raises `ModelLoadError`."""
+    torch.set_num_threads(spec.threads or os.cpu_count() or 1)
+    engine = HybridEngine(*load_model(spec), spec)
+    engine.reader.calibrate()
+    return engine

@@ -188,11 +188,7 @@ class Experts(nn.Module):
         token = order // chosen.shape[1]
         counts = torch.bincount(chosen.flatten(), minlength=self.gate_up_proj.shape[0]).tolist()
         inputs = x[token]
-        parts = [
-            self.one(expert, part)
-            for expert, part in enumerate(inputs.split(counts))
-            if part.shape[0]
-        ]
+        parts = [self.one(expert, part) for expert, part in enumerate(inputs.split(counts)) if part.shape[0]]
         out = torch.cat(parts) * weights.flatten()[order].unsqueeze(-1)
         # fp32 sums: the order in which experts are added must not show in bf16's rounding.
         total = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
@@ -248,9 +244,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], state: HybridState | None) -> Tensor:
         normed = self.input_layernorm(x)
-        x = x + (
-            self.linear_attn(normed, state) if self.linear else self.self_attn(normed, rotary, state)
-        )
+        x = x + (self.linear_attn(normed, state) if self.linear else self.self_attn(normed, rotary, state))
         return x + self.mlp(self.post_attention_layernorm(x))
 
 

@@ -23,9 +23,7 @@ def span_attention(q: Tensor, spans: list[tuple[Tensor, Tensor]], k: Tensor, v: 
     # Query heads that share a key head stand as further queries: earlier spans need no mask, so grouped
     # attention costs no copy of keys and values.
     folded = q.reshape(k.shape[0], groups * tokens, width)
-    parts = [
-        _attention_with_lse(folded, key, value, causal=False) for key, value in spans if key.shape[1]
-    ]
+    parts = [_attention_with_lse(folded, key, value, causal=False) for key, value in spans if key.shape[1]]
     parts = [(out.reshape(heads, tokens, width), lse.reshape(heads, tokens)) for out, lse in parts]
     if groups > 1:
         k, v = k.repeat_interleave(groups, dim=0), v.repeat_interleave(groups, dim=0)
