@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import socket
 import time
@@ -54,6 +55,8 @@ CRASHES_TOLERATED = 3
 CRASH_WINDOW_SECONDS = 60.0
 REPEATED_CRASH_DELAY_SECONDS = 0.5
 _LOCK_POLL_SECONDS = 0.02
+
+_log = logging.getLogger(__name__)
 
 
 class EngineClient:
@@ -268,8 +271,12 @@ class EngineClient:
         if (state, detail) == (self.state, self.detail):
             return
         self.state, self.detail = state, detail
-        if self._on_state is not None:
+        if self._on_state is None:
+            return
+        try:
             self._on_state(state, detail)
+        except Exception:  # what shows the state must not break what it shows
+            _log.exception("on_state failed")
 
 
 def ping_status(runtime_dir: Path | None = None, *, seconds: float = 2.0) -> list[EngineStatus]:

@@ -186,8 +186,11 @@ class WorkerConnection:
         if pending is None or pending.future.done():
             return  # cancelled here before the worker knew
         if isinstance(reply, SyncProgress | GenerateUpdate):
-            if pending.on_progress is not None:
-                pending.on_progress(reply)
+            try:
+                if pending.on_progress is not None:
+                    pending.on_progress(reply)
+            except Exception as error:  # the caller's own fault must not end everybody's connection
+                pending.future.set_exception(error)
         elif not isinstance(reply, Welcome | Refused | Goodbye):
             pending.future.set_result(reply)
 

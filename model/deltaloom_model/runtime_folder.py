@@ -103,15 +103,15 @@ def runtime_folder(requested: Path | None = None) -> Path:
 
 
 def private_folder(folder: Path) -> Path:
-    """`folder`, created if need be, with mode 0700. Raises WorkerUnavailable unless it is this user's."""
+    """`folder`, made with mode 0700 if need be. Raises WorkerUnavailable unless it is this user's alone."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         info = folder.lstat()
         if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
             raise WorkerUnavailable(f"{folder} isn't a folder of yours; remove it, or set XDG_RUNTIME_DIR.")
-        if stat.S_IMODE(info.st_mode) != 0o700:
-            folder.chmod(0o700)
+        if stat.S_IMODE(info.st_mode) & 0o077:  # not ours to change: it may be a folder that others use
+            raise WorkerUnavailable(f"Others can enter {folder}; run `chmod 700` on it.")
     except OSError as error:
         raise WorkerUnavailable(f"The folder {folder} can't be used ({error.strerror}).") from None
     return folder

@@ -13,6 +13,7 @@ import importlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _prepare(options)
     except (DeltaloomModelError, OSError) as error:
+        print(error, file=sys.stderr)
         _tell_starter(options, str(error).encode())
         return 1
     try:

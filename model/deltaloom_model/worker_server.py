@@ -27,6 +27,7 @@ from deltaloom_model.api import (
     CountRequest,
     Engine,
     EngineStatus,
+    ErrorReply,
     StatusRequest,
 )
 from deltaloom_model.forward_thread import ForwardThread
@@ -117,8 +118,9 @@ class WorkerServer:
         watch.cancel()
         ours = self._is_socket_there()
         self._server.close()
-        for client in self._clients.values():
-            client.send(framing.NOTICE_ID, Goodbye(f"{reason} The next request starts another."))
+        if ended_well:  # else let clients take it for the crash that it is
+            for client in self._clients.values():
+                client.send(framing.NOTICE_ID, Goodbye(f"{reason} The next request starts another."))
         await asyncio.gather(*(client.close() for client in self._clients.values()))
         if ours:
             self._socket_file.unlink(missing_ok=True)
@@ -181,7 +183,7 @@ class WorkerServer:
         if hello.protocol != PROTOCOL_VERSION:
             return f"The worker speaks protocol {PROTOCOL_VERSION}, the server {hello.protocol}."
         if hello.version != __version__:
-            return f"The worker is of version {__version__}, the server of {hello.version[:20]}."
+            return f"The worker is of version {__version__}, the server of version {hello.version[:20]}."
         if hello.identity != self._identity:
             return "The worker serves another model, or with other settings."
         return ""
@@ -223,8 +225,12 @@ class WorkerServer:
 
     def _deliver(self, ticket: Ticket, reply: Reply) -> None:
         client = self._clients.get(cast("int", ticket.connection))
-        if client is not None:
+        if client is None:
+            return
+        try:
             client.send(ticket.request_id, reply)
+        except FrameError as error:
+            client.send(ticket.request_id, ErrorReply(f"The answer can't be sent: {error}"))
 
     def _take_status(self, status: EngineStatus) -> None:
         changed = (status.state, status.detail) != (self._status.state, self._status.detail)

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ class Workers:
         return [status.pid for status in ping_status(self.folder)]
 
     async def close(self) -> None:
-        pids = await asyncio.to_thread(self.pids)
+        pids = set(await asyncio.to_thread(self.pids))
+        pids |= {client._worker.pid for client in self.clients if client._worker is not None}
         for client in self.clients:
             await client.close()
         for pid in pids:
@@ -57,12 +59,21 @@ class Workers:
                 os.kill(pid, signal.SIGKILL)
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose sockets' paths fit, which pytest's own may not."""
+    with tempfile.TemporaryDirectory(prefix="dl") as folder:
+        yield Path(folder)
+
+
 @pytest_asyncio.fixture
-async def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workers]:
+async def workers(
+    tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Workers]:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("SCRIPTED_GATE", str(tmp_path / "gate"))
-    made = Workers(tmp_path / "run")
+    made = Workers(short_folder / "run")
     yield made
     await made.close()
 

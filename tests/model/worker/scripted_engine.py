@@ -74,6 +74,10 @@ class ScriptedEngine:
             while request.path == "endless":
                 time.sleep(0.002)
                 yield GenerateUpdate("x")
+            if request.path == "system exit":
+                raise SystemExit
+            if request.path == "surrogate":
+                return GenerateResult(request.revision, "\ud800", "stop")
             if request.path == "exit":
                 os._exit(3)
             text = json.dumps(self._facts()) if request.path == "facts" else request.typed

@@ -145,6 +145,28 @@ async def test_a_failing_request_is_one_sentence_and_the_worker_lives_on(
     assert "api_key" not in log
 
 
+async def test_a_callback_that_raises_fails_its_own_call(workers: Any, generate: Make) -> None:
+    def broken(_update: GenerateUpdate) -> None:
+        raise LookupError("mine")
+
+    client = workers.client(on_state=lambda state, detail: 1 / 0)
+    with pytest.raises(LookupError, match="mine"):
+        await client.generate(generate(), broken)
+    assert (await client.generate(generate(typed="ok"))).text == "ok"
+
+
+async def test_every_client_of_a_killed_worker_finds_the_next_one(workers: Any, generate: Make) -> None:
+    clients = [workers.client(str(number)) for number in range(3)]
+    pending = [await running(client, generate("endless", session=client.session)) for client in clients]
+    first = (await clients[0].status()).pid
+    os.kill(first, signal.SIGKILL)
+    results = await asyncio.gather(*pending, return_exceptions=True)
+    assert [type(result) for result in results] == [WorkerUnavailable] * 3
+    found = await asyncio.gather(*(facts(client, generate) for client in clients))
+    assert len({each["pid"] for each in found} | {first}) == 2
+    assert [client.generation for client in clients] == [2, 2, 2]
+
+
 async def test_text_that_is_no_unicode_fails_its_own_request(workers: Any, generate: Make) -> None:
     client = workers.client()
     with pytest.raises(RequestFailed, match="surrogate"):

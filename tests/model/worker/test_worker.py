@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import stat
 import struct
-from collections.abc import Awaitable, Callable
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from deltaloom_model import framing
 from deltaloom_model._version import __version__
-from deltaloom_model.api import PROTOCOL_VERSION, EngineStatus, ModelSpec, StatusRequest
+from deltaloom_model.api import (
+    PROTOCOL_VERSION,
+    CountRequest,
+    EngineStatus,
+    ModelSpec,
+    Segment,
+    StatusRequest,
+)
 from deltaloom_model.client import ping_status
-from deltaloom_model.errors import HandshakeRefused, UnsupportedPlatform, WorkerUnavailable
+from deltaloom_model.errors import HandshakeRefused, RequestFailed, UnsupportedPlatform, WorkerUnavailable
 from deltaloom_model.framing import Goodbye, Hello, Refused, ReplyEnvelope, RequestEnvelope, Welcome
 from deltaloom_model.runtime_folder import (
     log_path,
@@ -32,7 +44,8 @@ from deltaloom_model.runtime_folder import (
     worker_identity,
     write_token,
 )
-from deltaloom_model.spawn import try_lock
+from deltaloom_model.spawn import worker_command, worker_environment
+from deltaloom_model.worker_log import LOG_GENERATIONS
 
 Make = Callable[..., Any]
 IDENTITY = worker_identity(ModelSpec(threads=1), "scripted_engine:build")
@@ -59,16 +72,22 @@ class Peer:
         return True
 
 
-@pytest.fixture
-async def connect(workers: Any) -> Callable[[], Awaitable[Peer]]:
+@pytest_asyncio.fixture
+async def connect(workers: Any) -> AsyncIterator[Callable[[], Awaitable[Peer]]]:
     """Connects to the worker of a client that has started it and stays."""
     client = workers.client()
     await client.start()
+    peers: list[Peer] = []
 
     async def open_peer() -> Peer:
-        return Peer(*await asyncio.open_unix_connection(str(workers.socket())))
+        peers.append(Peer(*await asyncio.open_unix_connection(str(workers.socket()))))
+        return peers[-1]
 
-    return open_peer
+    yield open_peer
+    for peer in peers:
+        peer.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await peer.writer.wait_closed()
 
 
 def hello(workers: Any, **changes: Any) -> Hello:
@@ -83,7 +102,7 @@ def hello(workers: Any, **changes: Any) -> Hello:
         ({"token": ""}, "token"),
         ({"token": "0" * 64, "identity": ""}, "token"),
         ({"protocol": PROTOCOL_VERSION + 1}, "protocol"),
-        ({"version": "0.0.0"}, "version 0.1.0|version"),
+        ({"version": "0.0.0"}, "version 0.0.0"),
         ({"identity": "0" * 32}, "another model"),
     ],
 )
@@ -94,10 +113,8 @@ async def test_a_hello_that_does_not_fit_is_refused_in_one_sentence(
     peer.send(hello(workers, **changes))
     answer = await peer.receive()
     assert isinstance(answer, Refused)
-    assert answer.message.count(".") >= 1
-    import re
-
-    assert re.search(sentence, answer.message)
+    assert sentence in answer.message
+    assert answer.message.endswith(".")
     assert await peer.is_closed()
 
 
@@ -206,8 +223,56 @@ async def test_a_foreign_worker_at_our_socket_makes_us_start_our_own(
 
 
 async def test_a_worker_started_by_hand_does_not_join_one_that_serves(workers: Any, connect: Any) -> None:
-    assert try_lock(workers.socket()) is None
+    command = worker_command(workers.socket(), ModelSpec(threads=1), "scripted_engine:build")
+    second = await asyncio.create_subprocess_exec(
+        *command, env=worker_environment(), stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await second.communicate()
+    assert second.returncode == 1
+    assert b"Another model worker already serves" in said
     assert len(ping_status(workers.folder)) == 1
+
+
+async def test_a_worker_whose_forward_thread_dies_ends_and_is_replaced(workers: Any, generate: Make) -> None:
+    client = workers.client()
+    with pytest.raises(WorkerUnavailable, match="exit status 1"):
+        await client.generate(generate("system exit"))
+    assert (await client.generate(generate(typed="ok"))).text == "ok"
+
+
+async def test_an_answer_that_cannot_be_sent_is_an_error_not_a_silence(workers: Any, generate: Make) -> None:
+    client = workers.client()
+    with pytest.raises(RequestFailed, match="can't be sent"):
+        await client.generate(generate("surrogate", typed=""))
+
+
+async def test_a_large_frame_crosses_whole(workers: Any) -> None:
+    text = "x" * (20 << 20)
+    counted = await workers.client().count(CountRequest([Segment("big", "d")], {"d": text}))
+    assert counted.tokens == [len(text)]
+
+
+def test_the_log_rotates_and_takes_stray_prints_but_no_exceptions_text(tmp_path: Path) -> None:
+    code = f"""
+import logging, os
+from pathlib import Path
+from deltaloom_model.worker_log import LOG_BYTES, log_failure, open_log
+open_log(Path({str(tmp_path / "w.log")!r}))
+for number in range(LOG_BYTES // 1000 * 2):
+    logging.info("%s", "y" * 1000)
+os.write(1, b"a stray print\\n")
+try:
+    raise ValueError("password = 1")
+except ValueError as error:
+    log_failure("the deed", error)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=worker_environment())
+    newest = (tmp_path / "w.log").read_text()
+    assert "a stray print" in newest
+    assert "the deed failed" in newest
+    assert "builtins.ValueError" in newest
+    assert "password" not in newest
+    assert 2 <= len(list(tmp_path.glob("w.log*"))) <= LOG_GENERATIONS + 1
 
 
 def test_a_token_that_others_can_read_is_not_used(tmp_path: Path) -> None:
@@ -217,9 +282,11 @@ def test_a_token_that_others_can_read_is_not_used(tmp_path: Path) -> None:
         read_token(tmp_path / "w.sock")
 
 
-def test_a_folder_that_others_can_enter_is_closed_to_them(tmp_path: Path) -> None:
+def test_a_folder_that_others_can_enter_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir(mode=0o755)
-    assert stat.S_IMODE(runtime_folder(tmp_path / "run").stat().st_mode) == 0o700
+    with pytest.raises(WorkerUnavailable, match="chmod 700"):
+        runtime_folder(tmp_path / "run")
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o755
 
 
 def test_a_link_in_the_folders_place_is_refused(tmp_path: Path) -> None:
@@ -229,26 +296,26 @@ def test_a_link_in_the_folders_place_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_too_long_for_a_socket_gets_a_short_one_in_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(short_folder))
     long = tmp_path / ("x" * 120)
     folder = runtime_folder(long)
     assert folder == runtime_folder(long) != runtime_folder(tmp_path / ("y" * 120))
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(socket_path(folder, "0" * 32)))
-        socket_path(folder, "0" * 32).unlink()
-    folder.rmdir()
-    runtime_folder(tmp_path / ("y" * 120)).rmdir()
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the XDG variables are Linux's")
 def test_without_a_runtime_folder_the_cache_holds_the_sockets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "gone"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
-    assert runtime_folder() == tmp_path / "c" / "deltaloom" / "run"
-    (tmp_path / "gone").mkdir(mode=0o700)
-    assert runtime_folder() == tmp_path / "gone" / "deltaloom"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_folder / "gone"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(short_folder / "c"))
+    assert runtime_folder() == short_folder / "c" / "deltaloom" / "run"
+    (short_folder / "gone").mkdir(mode=0o700)
+    assert runtime_folder() == short_folder / "gone" / "deltaloom"
 
 
 def test_the_identity_follows_the_models_files_and_the_spec(tmp_path: Path) -> None:
@@ -267,8 +334,6 @@ def test_the_identity_follows_the_models_files_and_the_spec(tmp_path: Path) -> N
 
 
 def test_the_kernel_says_who_is_at_the_other_end() -> None:
-    import os
-
     one, two = socket.socketpair(socket.AF_UNIX)
     with one, two:
         assert peer_uid(one) == os.getuid()
