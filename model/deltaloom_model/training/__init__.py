@@ -1,0 +1,1 @@
+"""How nano is made: corpus, tokenizer, packing, objectives, training, evaluation."""
