@@ -27,6 +27,7 @@ _SAFE = (
 _SECONDS = 60.0
 _HISTORY = 200
 _BATCH = 500
+_WHOLE = "./"  # how git lists the folder that it runs in
 _WITHOUT = "so .gitignore files are read without it."
 _OUTER = "An outer git repository ignores this folder, so its files are listed without git."
 
@@ -94,18 +95,14 @@ def list_files(root: str) -> GitListing:
     opens it means its files, not the outer repository's view of them.
     """
     files = _run(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    ignored = _run(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
-    if not files and ("./" in ignored or _is_ignored(root)):
+    ignored = _ignored_listing(root)
+    if not files and _WHOLE in ignored:
         raise GitUnavailable(_OUTER)
-    return GitListing(tuple(sorted(set(files))), tuple(sorted(set(ignored) - {"./"})))
+    return GitListing(tuple(sorted(set(files))), tuple(sorted(set(ignored) - {_WHOLE})))
 
 
-def _is_ignored(root: str) -> bool:
-    try:
-        _run(root, "check-ignore", "-q", ".")
-    except GitUnavailable:
-        return False
-    return True
+def _ignored_listing(root: str) -> list[str]:
+    return _run(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
 
 
 def among_listed(root: str, relative: Sequence[str]) -> frozenset[str]:
@@ -114,7 +111,7 @@ def among_listed(root: str, relative: Sequence[str]) -> frozenset[str]:
     for start in range(0, len(relative), _BATCH):
         batch = tuple(relative[start : start + _BATCH])
         listed.update(_run(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", paths=batch))
-    if relative and not listed and _is_ignored(root):
+    if relative and not listed and _WHOLE in _ignored_listing(root):
         raise GitUnavailable(_OUTER)
     return frozenset(listed)
 
