@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import socket
 import time
@@ -184,7 +185,7 @@ class EngineClient:
         except WorkerUnavailable as error:
             if self._spawn and not isinstance(error, HandshakeRefused):
                 self._note_crash()
-            self._set_state("failed" if self._gave_up else "away", self._gave_up or str(error))
+            self._set_state_after_loss(str(error))
             raise
         except DeltaloomModelError as error:
             self._set_state("failed", str(error))
@@ -196,6 +197,7 @@ class EngineClient:
     async def _attach_or_start(self, folder: Path, identity: str) -> WorkerConnection:
         deadline = time.monotonic() + START_SECONDS
         refusals = 0
+        started: WorkerProcess | None = None
         while True:
             socket_file = socket_path(folder, self._name or identity)
             try:
@@ -215,7 +217,13 @@ class EngineClient:
                 if not self._spawn:
                     raise WorkerUnavailable("No model worker is running.") from None
             if (lock := try_lock(socket_file)) is not None:
-                self._worker = await spawn_worker(
+                if started:
+                    os.close(lock)
+                    how = await started.exit_sentence(5.0) or "it ended"
+                    raise WorkerUnavailable(
+                        f"The model worker didn't stay: {how}; see {log_path(socket_file)}."
+                    )
+                started = self._worker = await spawn_worker(
                     socket_file,
                     self._spec,
                     lock=lock,
@@ -239,6 +247,8 @@ class EngineClient:
             return
         if not goodbye:
             self._note_crash()
+        # At once: a caller that finds the connection closed must find the state changed as well.
+        self._set_state_after_loss(goodbye or "The model worker has gone; the next request starts another.")
         task = asyncio.create_task(self._explain_loss(connection, goodbye))
         self._losing.add(task)
         task.add_done_callback(self._losing.discard)
@@ -253,7 +263,10 @@ class EngineClient:
             )
         connection.fail_pending(sentence)
         if self._connection is None and self._connecting is None:
-            self._set_state("failed" if self._gave_up else "away", self._gave_up or sentence)
+            self._set_state_after_loss(sentence)
+
+    def _set_state_after_loss(self, sentence: str) -> None:
+        self._set_state("failed" if self._gave_up else "away", self._gave_up or sentence)
 
     def _recent_crashes(self) -> list[float]:
         return [at for at in self._crashes if time.monotonic() - at <= CRASH_WINDOW_SECONDS]
