@@ -20,7 +20,6 @@ import torch.nn.functional as F
 
 from deltaloom_model.api import GenerateRequest, GenerateResult, GenerateSteps, ModelSpec, StopRules
 from deltaloom_model.engine import HybridEngine, build_engine
-from deltaloom_model.loading.folder import open_model_folder
 from deltaloom_model.prompts import PromptFormat
 
 
