@@ -1,11 +1,11 @@
 """Errors of the model package, each one sentence that says what to do.
 
-    DeltaloomModelError
-    ├── ModelLoadError        a model folder that can't be used (missing, truncated, foreign, not safetensors)
-    ├── UnsupportedPlatform   this operating system or device isn't supported
-    ├── WorkerUnavailable     the worker can't be started or has gone; a later request may find a new one
-    ├── HandshakeRefused      another protocol, version, model or token at the other end
-    └── RequestFailed         the worker answered a request with an error
+DeltaloomModelError
+├── ModelLoadError        a model folder that can't be used (missing, truncated, foreign, not safetensors)
+├── UnsupportedPlatform   this operating system or device isn't supported
+├── WorkerUnavailable     the worker can't be started or has gone; a later request may find a new one
+├── HandshakeRefused      another protocol, version, model or token at the other end
+└── RequestFailed         the worker answered a request with an error
 """
 
 from __future__ import annotations

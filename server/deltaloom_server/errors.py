@@ -1,12 +1,12 @@
 """Errors of the server package, each with an LSP error code and one sentence for the user.
 
-    DeltaloomError (-32803 RequestFailed)
-    ├── NotInitialized      -32002  a request before `initialize`
-    ├── UnknownDocument     -32602  a request about a document that isn't open
-    ├── InvalidPosition     -32602  a position that can't be a position
-    ├── ContentModified     -32801  the document moved on; ask again
-    ├── SettingsError       -32602  a setting that doesn't exist or has the wrong type
-    └── WorkspaceError      -32803  a folder that can't be read
+DeltaloomError (-32803 RequestFailed)
+├── NotInitialized      -32002  a request before `initialize`
+├── UnknownDocument     -32602  a request about a document that isn't open
+├── InvalidPosition     -32602  a position that can't be a position
+├── ContentModified     -32801  the document moved on; ask again
+├── SettingsError       -32602  a setting that doesn't exist or has the wrong type
+└── WorkspaceError      -32803  a folder that can't be read
 """
 
 from __future__ import annotations

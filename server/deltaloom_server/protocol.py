@@ -58,6 +58,11 @@ class DeltaloomProtocol(LanguageServerProtocol):
         self.on_exit: Callable[[int], None] = lambda _code: None
         self._initialized = False
 
+    @property
+    def is_shut_down(self) -> bool:
+        """Has the client sent `shutdown`?"""
+        return self._shutdown
+
     # -- what comes in -----------------------------------------------------------------------------------
 
     def receive(self, body: bytes) -> None:
@@ -168,6 +173,7 @@ class DeltaloomProtocol(LanguageServerProtocol):
     def lsp_initialize(self, params: types.InitializeParams) -> Any:
         """As pygls does it; from here on other requests are answered."""
         result = yield from super().lsp_initialize(params)
+        result.capabilities.position_encoding = self._server.session.encoding.value
         self._initialized = True
         return result
 

@@ -112,8 +112,8 @@ _SECTIONS: Mapping[str, type] = MappingProxyType(
 def resolve(editor: object = None, roots: Iterable[Path] = ()) -> Resolved:
     """Defaults, then the editor's tree (`initializationOptions`), then each root's project file.
 
-    Never raises. Reads at most two small files a root. `context.exclude` adds up: a workspace can't show again what its
-    user has excluded.
+    Never raises. Reads at most two small files a root. `context.exclude` adds up: a workspace can't show
+    again what its user has excluded.
     """
     problems: list[str] = []
     settings = _apply(Settings(), editor, "the editor's settings", None, problems)

@@ -1,0 +1,1 @@
+"""One file per LSP method or family. Only synchronous handlers change the session."""
