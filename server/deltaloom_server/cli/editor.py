@@ -102,9 +102,7 @@ class HeadlessEditor:
         self._versions[path] += 1
         change = {"text": text} if span is None else {"range": span, "text": text}
         document = {"uri": path.as_uri(), "version": self._versions[path]}
-        self._client.notify(
-            "textDocument/didChange", {"textDocument": document, "contentChanges": [change]}
-        )
+        self._client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
 
     def _range(self, path: Path, line: int, column: int) -> Json:
         position = self._position(path, line, column)
