@@ -112,12 +112,16 @@ class StopRules(msgspec.Struct, frozen=True):
     `max_lines`: at most this many lines (1 ends at the first newline). `block_indent`: with several lines,
     end before the first non-blank line indented by fewer columns than this (None: no such rule).
     `next_line`: end before a line equal to this one (the first non-blank line after the cursor), so that
-    what follows is not repeated; "" for no such rule.
+    what follows is not repeated; "" for no such rule. `blank_lines`: once anything non-blank has been
+    produced, end before a run of this many blank lines (1 ends with the paragraph; 0: no such rule).
+    `repeats`: end before a line that says the same as the `repeats` lines before it (0: no such rule).
     """
 
     max_lines: int = 1
     block_indent: int | None = None
     next_line: str = ""
+    blank_lines: int = 0
+    repeats: int = 0
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, tag="generate"):

@@ -39,31 +39,47 @@ class StopChecker:
         return self.text
 
     def _cut(self, at_end: bool = False) -> int | None:
-        """Where the first rule that holds ends the text. Lines after the first are checked once visible."""
-        start, lines = 0, 0
-        while True:
-            newline = self.text.find("\n", start)
-            end = len(self.text) if newline < 0 else newline
-            line = self.text[start:end]
-            whole = newline >= 0 or at_end
-            if lines > 0 and self._ends_before(line, whole):
-                return start - 1
-            if newline < 0:
-                return None
-            lines += 1
-            if lines >= self._rules.max_lines:
-                return newline
-            start = newline + 1
+        """Where the first rule that holds ends the text. The first line is never cut off: it began before."""
+        *whole, last = self.text.split("\n")
+        if at_end:
+            whole.append(last)
+        end = 0  # of the last line that is kept, without its newline
+        blank = 0
+        kept: list[str] = []
+        for number, line in enumerate(whole):
+            if line.strip():
+                if number and (self._is_outside(line) or self._is_repeated(line, kept)):
+                    return end
+                blank = 0
+                kept.append(line.strip())
+            elif kept:
+                blank += 1
+                if number and blank == self._rules.blank_lines:
+                    return end - self._blank_before(whole, number)
+            end += len(line) + (number > 0)
+            if number + 1 == self._rules.max_lines and (not at_end or number + 1 < len(whole)):
+                return end
+        # A line that is still being produced can only be known by its indentation.
+        if not at_end and whole and last.strip() and self._is_indented_less(last):
+            return end
+        return None
 
-    def _ends_before(self, line: str, whole: bool) -> bool:
-        content = line.strip()
-        if not content:
-            return False
-        indent = self._rules.block_indent
-        if indent is not None and self._columns(line) < indent:
-            return True
+    def _blank_before(self, lines: list[str], number: int) -> int:
+        """Characters of the blank lines of this run that stand before line `number`, newlines included."""
+        run = self._rules.blank_lines - 1
+        return sum(len(line) + 1 for line in lines[number - run : number])
+
+    def _is_outside(self, line: str) -> bool:
         following = self._rules.next_line.strip()
-        return bool(following) and whole and content == following
+        return self._is_indented_less(line) or (bool(following) and line.strip() == following)
+
+    def _is_indented_less(self, line: str) -> bool:
+        indent = self._rules.block_indent
+        return indent is not None and self._columns(line) < indent
+
+    def _is_repeated(self, line: str, kept: list[str]) -> bool:
+        count = self._rules.repeats
+        return count > 0 and len(kept) >= count and all(text == line.strip() for text in kept[-count:])
 
     def _columns(self, line: str) -> int:
         columns = 0

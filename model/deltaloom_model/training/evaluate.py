@@ -111,12 +111,16 @@ def complete_line(engine: HybridEngine, case: FimCase, number: int) -> GenerateR
 
 def fill_in_the_middle(engine: HybridEngine, cases: list[FimCase]) -> dict[str, Any]:
     """Exact match of the rest of the line (white space at its ends apart), and examples of both kinds."""
-    hits, good, bad = 0, [], []
+    hits = 0
+    good: list[dict[str, Any]] = []
+    bad: list[dict[str, Any]] = []
     for number, case in enumerate(cases):
         result = complete_line(engine, case, number)
         hit = result.text.strip() == case["expected"].strip()
         hits += hit
-        example = {key: case[key] for key in ("package", "path", "typed", "expected")}  # type: ignore[literal-required]
+        example: dict[str, Any] = {
+            key: value for key, value in case.items() if key in ("package", "path", "typed", "expected")
+        }
         (good if hit else bad).append(example | {"produced": result.text})
     return {"cases": len(cases), "exact": hits / len(cases), "good": good[:8], "bad": bad[:8]}
 
