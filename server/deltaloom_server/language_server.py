@@ -125,6 +125,11 @@ class DeltaloomServer(LanguageServer):
         """What the last completion gave, or why it gave nothing."""
         return self._suggester.last if self._suggester else None
 
+    def forget_suggestions(self, keep_uri: str | None = None) -> None:
+        """What was suggested before no longer counts (except in one document)."""
+        if self._suggester is not None:
+            self._suggester.forget(keep_uri)
+
     def ensure_started(self) -> None:
         """Start the client, the sync and the watcher; by `initialized`, or by the first need of them."""
         if self.client is not None or self._exit is None:
@@ -206,7 +211,7 @@ class DeltaloomServer(LanguageServer):
         self._reports = StatusReports(self)
         loop.set_exception_handler(_log_unhandled)
         frames.on_broken = lambda: self.leave(1)
-        self.protocol.set_writer(frames)  # type: ignore[arg-type]
+        self.protocol.set_writer(frames)
         self.protocol.on_exit = self.leave
         parser = FrameParser()
         read_stdin(loop, lambda chunk: self._take(parser, chunk))

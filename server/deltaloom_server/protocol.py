@@ -178,6 +178,6 @@ class DeltaloomProtocol(LanguageServerProtocol):
         return result
 
     @lsp_method(types.EXIT)
-    def lsp_exit(self, *_args: object) -> None:
+    def lsp_exit(self, *_args: object) -> None:  # type: ignore[override]
         """Leave with 0 after a shutdown request, else with 1 (LSP 3.18, `exit`)."""
         self.on_exit(0 if self._shutdown else 1)

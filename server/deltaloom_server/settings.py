@@ -20,6 +20,7 @@ _MAX_PROJECT_FILE_BYTES = 1 << 20
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 Level = Literal["debug", "info", "warning", "error"]
+Menu = Literal["auto", "always", "never"]
 
 
 def _number(default: int, *, minimum: int = 0) -> int:
@@ -37,11 +38,16 @@ class ContextSettings:
 
 @dataclass(frozen=True, slots=True)
 class CompletionSettings:
-    """Whether and how much is suggested."""
+    """Whether and how much is suggested.
+
+    `menu`: whether suggestions also stand in the editor's completion list; "auto" means only where the editor
+    can't show ghost text.
+    """
 
     enabled: bool = True
     max_new_tokens: int = _number(96, minimum=1)
     multiline: bool = True
+    menu: Menu = field(default="auto", metadata={"choices": get_args(Menu)})
 
 
 @dataclass(frozen=True, slots=True)

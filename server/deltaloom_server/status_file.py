@@ -60,6 +60,6 @@ def read_reports(folder: Path) -> dict[int, dict[str, Any]]:
 
 def _started(pid: int) -> float | None:
     try:
-        return psutil.Process(pid).create_time()
+        return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return None

@@ -100,12 +100,18 @@ class StdoutFrames:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._is_broken = False
+        self.on_broken: Callable[[], None] = lambda: None
 
     def write(self, data: bytes) -> None:
-        """Write everything. Raises BrokenPipeError when the editor has gone."""
+        """Write everything. When the editor has gone, `on_broken` is called once and nothing more written."""
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        while view and not self._is_broken:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except OSError:
+                self._is_broken = True
+                self.on_broken()
 
     def close(self) -> None:
         """Nothing to do: the descriptor ends with the process."""

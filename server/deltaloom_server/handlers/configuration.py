@@ -55,5 +55,5 @@ def settings_changed(ls: DeltaloomServer, editor: object = None) -> None:
     if new_model or before.context != now.context:
         ls.session.begin_context()
         ls.restart_context(new_model=new_model)
-    ls.suggester.forget()
+    ls.forget_suggestions()
     ls.report_soon()
