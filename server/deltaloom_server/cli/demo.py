@@ -141,4 +141,4 @@ async def _ask(
     if report.last_completion is None:
         raise DeltaloomError("The server reports no completion; see `deltaloom logs`.")
     show_answer(console, workspace, label, cursor, suggestion, report.last_completion)
-    return suggestion, report
+    return suggestion, report.last_completion

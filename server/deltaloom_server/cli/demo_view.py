@@ -20,8 +20,10 @@ def show_context(console: Console, workspace: Path, report: ServerReport) -> Non
     console.print(
         f"[bold]{escape(workspace.name)}[/]: {report.files} files, {report.tokens:,} tokens in context"
     )
-    if report.left_out:
-        counted = ", ".join(f"{count} {reason}" for reason, count in report.left_out.items())
+    if report.context.left_out_by_reason:
+        counted = ", ".join(
+            f"{count} {reason}" for reason, count in report.context.left_out_by_reason.items()
+        )
         console.print(f"[dim]left out: {escape(counted)}[/]")
     if report.model:
         console.print(f"[dim]model: {escape(report.model)}[/]")

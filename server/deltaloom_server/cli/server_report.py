@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from deltaloom_model.api import EngineStatus
+from deltaloom_model.api import EngineStatus, Restore
 from deltaloom_server.cli.lsp_client import ServerFailed
 
 if TYPE_CHECKING:
@@ -35,8 +35,14 @@ class LastCompletion(msgspec.Struct, frozen=True, kw_only=True):
     restored_at: int = 0
     repository_context: bool = True
     logits_digest: str = ""
+    mean_logprob: float = 0.0
     first_token_milliseconds: float = 0.0
     milliseconds: float = 0.0
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens of the prompt that went through the model for this completion; new ones aren't counted."""
+        return sum(count for cause, count in self.read.items() if cause != "decode")
 
 
 class ReportedFile(msgspec.Struct, frozen=True):
@@ -85,6 +91,16 @@ class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
     messages: list[str] = []
     log: str | None = None
     worker: EngineStatus | None = None
+
+    @property
+    def tokens(self) -> int:
+        """The length of the context that is kept: base and log."""
+        return self.context.base_tokens + self.context.log_tokens
+
+    @property
+    def restores(self) -> list[Restore]:
+        """The last restores of the worker, oldest first."""
+        return self.worker.restores if self.worker is not None else []
 
     @property
     def counters(self) -> dict[str, int]:

@@ -45,7 +45,9 @@ def _as_builtins(workers: list[EngineStatus], servers: dict[int, dict[str, Any]]
 def _show(workers: list[EngineStatus], servers: dict[int, dict[str, Any]], every_file: bool) -> None:
     from rich.console import Console
 
-    from deltaloom_server.cli.status_view import render_server, render_worker
+    from deltaloom_server.cli.server_report import parse_report
+    from deltaloom_server.cli.server_view import render_server
+    from deltaloom_server.cli.status_view import render_worker
 
     console = Console(highlight=False)
     if not workers:
@@ -55,4 +57,4 @@ def _show(workers: list[EngineStatus], servers: dict[int, dict[str, Any]], every
     if not servers:
         console.print("No language server is running.")
     for pid, report in servers.items():
-        console.print(render_server(pid, report, every_file))
+        console.print(render_server(pid, parse_report(report), every_file))

@@ -35,7 +35,7 @@ def render_worker(status: EngineStatus) -> RenderableType:
     if status.contexts:
         parts.append(Padding(_contexts_table(status.contexts), (0, 0, 0, 2)))
     if status.restores:
-        parts.append(Padding(_restores_table(status.restores[-_SHOWN_RESTORES:]), (0, 0, 0, 2)))
+        parts.append(Padding(render_restores(status.restores[-_SHOWN_RESTORES:]), (0, 0, 0, 2)))
     return Group(*parts, "")
 
 
@@ -79,7 +79,8 @@ def _contexts_table(contexts: list[ContextInfo]) -> Table:
     return table
 
 
-def _restores_table(restores: list[Restore]) -> Table:
+def render_restores(restores: list[Restore]) -> Table:
+    """Where texts diverged, where state was taken up, and what was read again."""
     table = plain_table("last restores", "cause", "divergence", "checkpoint", "read again", "time")
     for restore in restores:
         counts = (f"{count:,}" for count in (restore.divergence, restore.checkpoint, restore.read))
