@@ -103,7 +103,7 @@ class ScriptedEngine:
             "group": os.getpgid(0),
             "session": os.getsid(0),
             "threads": os.environ["OMP_NUM_THREADS"],
-            "policy": os.environ["OMP_WAIT_POLICY"],
+            "policy": os.environ["GOMP_SPINCOUNT"],
             "standard_input": os.readlink("/proc/self/fd/0"),
             "standard_output": os.readlink("/proc/self/fd/1"),
             "torch": "torch" in sys.modules,

@@ -72,7 +72,7 @@ async def test_the_worker_is_a_process_of_its_own(workers: Any, generate: Make) 
     assert found["pid"] == found["group"] == found["session"] != os.getpid()
     assert found["standard_input"] == "/dev/null"
     assert found["standard_output"] == str(log_path(workers.socket()))
-    assert (found["threads"], found["policy"], found["torch"]) == ("1", "passive", False)
+    assert (found["threads"], found["policy"], found["torch"]) == ("1", "10000", False)
     assert found["safe_path"] is True
 
 
