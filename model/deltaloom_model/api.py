@@ -129,7 +129,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, tag="generate"):
 
     `prefix` is the file's text up to the start of the cursor's line, `typed` that line up to the cursor,
     `suffix` the text from the cursor on; the engine bounds prefix and suffix in tokens. The answer is what
-    comes after `typed`.
+    comes after `typed`. `explicit`: the person asked for it, so that the answer begins with something
+    visible even where the model would rather end.
     """
 
     session: str
@@ -144,6 +145,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, tag="generate"):
     stop: StopRules = StopRules()
     temperature: float = 0.0
     seed: int = 0
+    explicit: bool = False
 
 
 class GenerateUpdate(msgspec.Struct, frozen=True, tag="generate_update"):
@@ -163,11 +165,12 @@ class GenerateResult(msgspec.Struct, frozen=True, tag="generate_result"):
     """The answer, and what it cost.
 
     `read` counts the tokens that entered layer 0 for this request, by cause, before and after the first
-    new token. `logits_digest` is a BLAKE2b digest of the next-token logits after `typed` (fp32 bytes):
+    new token. `logits_digest` is a BLAKE2b digest of the first next-token logits (fp32 bytes):
     equal text and context give an equal digest, so a change that did not reach the model shows.
-    `mean_logprob` is over the new tokens (0.0 when there are none). `reason` says in one sentence why
-    `text` is empty, when it is and that isn't the model's own choice. `repository_context` is False when
-    the workspace's context was not ready and only the open file was read.
+    `mean_logprob` is over the new tokens (0.0 when there are none); they include those with which a word
+    broken off at the cursor is produced again. `reason` says in one sentence why `text` is empty, when it
+    is and that isn't the model's own choice. `repository_context` is False when the workspace's context was
+    not ready and only the open file was read.
     """
 
     revision: int

@@ -40,13 +40,14 @@ from deltaloom_model.api import (
     TopToken,
 )
 from deltaloom_model.checkpoint import Checkpoint, CheckpointStore, PrefixHash
-from deltaloom_model.decode import decode
+from deltaloom_model.decode import Constraint, decode
 from deltaloom_model.hybrid_cache import HybridState
 from deltaloom_model.hybrid_model import HybridModel
 from deltaloom_model.loading.build import load_model
 from deltaloom_model.prefill import Reader, chunk_edges
 from deltaloom_model.prompts import PromptFormat
 from deltaloom_model.sampling import logits_digest, top_tokens
+from deltaloom_model.token_healing import TokenIndex, split_typed
 from deltaloom_model.token_sequence import TokenIds, TokenPart, TokenSequence, common_prefix_length
 from deltaloom_model.tokenizer import SegmentTokenizer
 
@@ -84,6 +85,7 @@ class HybridEngine:
         self.store = CheckpointStore(spec.checkpoint_bytes, spec.kv_bytes)
         self._info, self._spec = info, spec
         self.tokenizer = tokenizer
+        self._index: TokenIndex | None = None
         self._format = PromptFormat.for_model(tokenizer, model.config.fim_order, model.config.eos_token_ids)
         self._contexts: dict[tuple[str, str], Context] = {}
         self._restores: deque[Restore] = deque(maxlen=_REMEMBERED_RESTORES)
@@ -168,8 +170,9 @@ class HybridEngine:
             spent = (time.perf_counter() - began) * 1000
             self._note("anchor", restored_at, restored_at, len(sequence) - restored_at, spent)
 
-        typed = self._format.typed(request.typed[-_TYPED_CHARACTERS:])
-        state.fork_tail(len(typed) + request.max_new_tokens)
+        fed, held = split_typed(request.typed[-_TYPED_CHARACTERS:])
+        typed = self._format.typed(fed)
+        state.fork_tail(len(typed) + len(held) + request.max_new_tokens)
         hidden = self.reader.read(state, typed, "typed") if len(typed) else end.hidden
         logits = self.reader.logits(hidden)
         first = (time.perf_counter() - began) * 1000
@@ -177,10 +180,16 @@ class HybridEngine:
             self.reader,
             state,
             logits,
-            detokenizer=self.tokenizer.detokenizer(),
+            constraint=Constraint(
+                self._token_index,
+                self.tokenizer.detokenizer(),
+                held=held,
+                explicit=request.explicit,
+                within_line=request.stop.max_lines == 1,
+            ),
             stop_ids=self._format.stop_ids,
             rules=request.stop,
-            max_new_tokens=request.max_new_tokens,
+            max_new_tokens=request.max_new_tokens + len(held),
             temperature=request.temperature,
             seed=request.seed,
         )
@@ -225,6 +234,11 @@ class HybridEngine:
             ],
             restores=list(self._restores),
         )
+
+    def _token_index(self) -> TokenIndex:
+        if self._index is None:
+            self._index = TokenIndex(self.tokenizer)
+        return self._index
 
     # --- tokens -----------------------------------------------------------------------------------------
 

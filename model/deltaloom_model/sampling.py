@@ -11,8 +11,20 @@ import torch
 from torch import Tensor
 
 
-def choose(logits: Tensor, temperature: float, generator: torch.Generator | None) -> tuple[int, float]:
-    """A token of logits [vocabulary] and its natural log-probability (at temperature 1)."""
+def choose(
+    logits: Tensor,
+    temperature: float,
+    generator: torch.Generator | None,
+    candidates: Tensor | None = None,
+) -> tuple[int, float]:
+    """A token of logits [vocabulary] and its natural log-probability (at temperature 1).
+
+    `candidates` (int64 ids, ascending): only one of these, with its probability among them.
+    """
+    if candidates is not None:
+        candidates = candidates.to(logits.device)
+        chosen, logprob = choose(logits[candidates], temperature, generator)
+        return int(candidates[chosen]), logprob
     if temperature <= 0.0 or generator is None:
         token = int(logits.argmax())
     else:

@@ -7,9 +7,30 @@ from __future__ import annotations
 
 from deltaloom_model.api import StopRules
 
+_LONGEST_LOOP = 32
+_LOOPED_TIMES = 4
+_SHORTEST_LOOPED = 16
+
+
+def loop_start(text: str) -> int | None:
+    """Where `text` begins to go round in a circle, if its end does: no person means that.
+
+    A circle is a unit of at most 32 characters, letters or digits among them, four times in a row and 16
+    characters long at least; a ruler of dashes is none.
+    """
+    for size in range(2, _LONGEST_LOOP + 1):
+        unit = text[-size:]
+        times = max(_LOOPED_TIMES, -(-_SHORTEST_LOOPED // size))
+        if text.endswith(unit * times) and any(map(str.isalnum, unit)) and len(set(unit)) > 1:
+            start = len(text) - size * times
+            while start >= size and text[start - size : start] == unit:
+                start -= size
+            return start
+    return None
+
 
 class StopChecker:
-    """Collects the produced text and says when a rule has ended it.
+    """Collects the produced text and says when a rule, or `loop_start`, has ended it.
 
     Tabs count to the next multiple of `tab` columns, as editors and Python's tokenizer do at 8; here 4, the
     width most code is shown with, since only whether a line is *less* indented matters.
@@ -26,6 +47,8 @@ class StopChecker:
             return True
         self.text += piece
         cut = self._cut()
+        if cut is None:
+            cut = loop_start(self.text)
         if cut is not None:
             self.text, self.stopped = self.text[:cut], True
         return self.stopped

@@ -190,6 +190,10 @@ class Detokenizer:
         """The text that `token` completes; "" while a character is still open."""
         return self._decoder.decode(self._tokenizer.bytes_of(token))
 
+    def bytes_of(self, token: int) -> bytes:
+        """See `SegmentTokenizer.bytes_of`."""
+        return self._tokenizer.bytes_of(token)
+
     @property
     def pending(self) -> bool:
         """Is part of a character held back? An answer that ends so loses those bytes."""

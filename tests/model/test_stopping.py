@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deltaloom_model.api import StopRules
-from deltaloom_model.stopping import StopChecker
+from deltaloom_model.stopping import StopChecker, loop_start
 
 MANY = 50
 
@@ -54,6 +54,30 @@ def test_the_next_line_is_recognized_only_when_it_is_complete() -> None:
     assert not checker.push("x\nreturn")
     assert not checker.push(" y\n")
     assert checker.finish() == "x\nreturn y\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("shakekekekekekekeke", 3),
+        (": tuple[Optional, " + "tuple[Optional, " * 3, 2),
+        ("# ----------------------------", None),
+        ("0000000000000000", None),
+        ("a, b, c, d, e, f, g", None),
+        ("x = x = x = x = ", 0),
+        ("ababab", None),
+        ("", None),
+    ],
+)
+def test_text_that_goes_round_in_a_circle_is_found(text: str, start: int | None) -> None:
+    assert loop_start(text) == start
+
+
+def test_a_circle_ends_the_answer_before_it() -> None:
+    checker = StopChecker(StopRules())
+    assert not checker.push("shop = S")
+    assert checker.push("ake, ake, ake, ake, ")
+    assert checker.text == "shop = S"
 
 
 LINES = st.lists(st.sampled_from(["", " ", "a", "  a", "    b", "\tb", "return x"]), max_size=12)
