@@ -96,7 +96,6 @@ class DiskWatch:
             for path, content in contents.items():
                 context.file_changed_on_disk(path, content)
         if context.revision != before and self._server.sync is not None:
-            self._server.forget_suggestions()
             self._server.sync.note_change()
 
     async def _close(self, context: RepositoryContext, path: str) -> None:

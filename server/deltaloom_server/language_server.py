@@ -125,10 +125,10 @@ class DeltaloomServer(LanguageServer):
         """What the last completion gave, or why it gave nothing."""
         return self._suggester.last if self._suggester else None
 
-    def forget_suggestions(self, keep_uri: str | None = None) -> None:
-        """What was suggested before no longer counts (except in one document)."""
+    def forget_suggestions(self) -> None:
+        """What was suggested before no longer counts."""
         if self._suggester is not None:
-            self._suggester.forget(keep_uri)
+            self._suggester.forget()
 
     def ensure_started(self) -> None:
         """Start the client, the sync and the watcher; by `initialized`, or by the first need of them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from deltaloom_model.api import GenerateRequest, GenerateResult
@@ -64,13 +64,15 @@ class LastCompletion:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where an answer is wanted. `selected` is text that the editor would put in place of the
+    """Where an answer is wanted. `automatic`: because of a keystroke, `explicit`: the person asked for it
+    (an editor's completion list can't tell). `selected` is text that the editor would put in place of the
     `selected_from`..cursor part of the line (an entry chosen in its own list); the answer goes on from it."""
 
     uri: str
     line: int
     character: int
     automatic: bool = False
+    explicit: bool = False
     single_line: bool = False
     selected: str | None = None
     selected_from: int = 0
@@ -80,7 +82,7 @@ class Cursor:
 class _Running:
     """A request under way; `superseded` once a newer one has taken over."""
 
-    task: asyncio.Task[GenerateResult]
+    task: asyncio.Task[tuple[GenerateResult, int]]
     superseded: bool = field(default=False)
 
 
@@ -102,9 +104,9 @@ class Suggester:
         self._cache = SuggestionCache()
         self._running: dict[str, _Running] = {}
 
-    def forget(self, keep_uri: str | None = None) -> None:
-        """What was suggested before no longer counts (except for one document)."""
-        self._cache.forget(keep_uri)
+    def forget(self) -> None:
+        """What was suggested before no longer counts."""
+        self._cache.forget()
 
     async def suggest(self, cursor: Cursor) -> tuple[Snapshot, Suggestion] | None:
         """The suggestion at a cursor, with the text it was asked on; None where there is none.
@@ -123,30 +125,30 @@ class Suggester:
             )
             if isinstance(ask, str):
                 raise _NoSuggestion(ask)
-            suggestion = self._cache.find(cursor.uri, head, snapshot.cursor.suffix)
+            suggestion = self._cache.find(cursor.uri, head, snapshot.cursor.suffix, self._context)
             if suggestion is not None:
                 self._note(LastCompletion("cache", "", _since(began)))
                 return snapshot, suggestion
-            result = await self._ask_model(snapshot, line, ask, cursor)
-            suggestion = self._accept(result, snapshot, line, head)
+            result, context = await self._ask_model(snapshot, line, ask, cursor)
+            suggestion = self._accept(replace(_shown(result, snapshot, line, head), context=context), result)
+            if not self._still_fits(snapshot, suggestion):
+                raise _NoSuggestion(_MOVED_ON, result)
         except _NoSuggestion as nothing:
             self._note(LastCompletion("none", nothing.reason, _since(began), nothing.result))
             return None
         self._note(LastCompletion("model", "", _since(began), result))
         return snapshot, suggestion
 
-    def _accept(self, result: GenerateResult, snapshot: Snapshot, line: CursorLine, head: str) -> Suggestion:
-        suggestion = _shown(result, snapshot, line, head)
+    def _accept(self, suggestion: Suggestion, result: GenerateResult) -> Suggestion:
+        """Kept even when the document has moved on: typing may have run into it."""
         if not suggestion.text:
             raise _NoSuggestion(result.reason or _NOTHING, result)
         self._cache.keep(suggestion)
-        if not self._still_fits(snapshot, suggestion):
-            raise _NoSuggestion(_MOVED_ON, result)
         return suggestion
 
     async def _ask_model(
         self, snapshot: Snapshot, line: CursorLine, ask: Ask, cursor: Cursor
-    ) -> GenerateResult:
+    ) -> tuple[GenerateResult, int]:
         server = self._server
         server.ensure_started()
         client = server.client
@@ -156,7 +158,7 @@ class Suggester:
             server.in_background(_start(client))
             if cursor.automatic or client.state == "failed":
                 raise _NoSuggestion(client.detail or _AWAY)
-        work = asyncio.get_running_loop().create_task(self._generate(client, snapshot, line, ask))
+        work = asyncio.get_running_loop().create_task(self._generate(client, snapshot, line, ask, cursor))
         running = self._running[cursor.uri] = _Running(work)
         try:
             return await work
@@ -172,11 +174,13 @@ class Suggester:
             if self._running.get(cursor.uri) is running:
                 del self._running[cursor.uri]
 
-    async def _generate(self, client: Any, snapshot: Snapshot, line: CursorLine, ask: Ask) -> GenerateResult:
+    async def _generate(
+        self, client: Any, snapshot: Snapshot, line: CursorLine, ask: Ask, cursor: Cursor
+    ) -> tuple[GenerateResult, int]:
         sync = self._server.sync
         if sync is not None and snapshot.workspace:
             await sync.flush()
-        session = self._server.session
+        session, context = self._server.session, self._context
         request = GenerateRequest(
             session.id,
             snapshot.workspace or f"{session.id}/alone",
@@ -188,9 +192,16 @@ class Suggester:
             _newlines(snapshot.cursor.suffix),
             ask.max_new_tokens,
             ask.stop,
+            explicit=cursor.explicit,
         )
         result: GenerateResult = await client.generate(request)
-        return result
+        return result, context
+
+    @property
+    def _context(self) -> int:
+        """Tells the contexts apart: what was asked on another one isn't an answer on this one."""
+        sync = self._server.sync
+        return sync.held_number if sync is not None else 0
 
     def _supersede(self, uri: str) -> None:
         running = self._running.pop(uri, None)

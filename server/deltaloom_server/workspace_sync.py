@@ -107,6 +107,8 @@ class WorkspaceSync:
         self._executor = executor
         self._on_change = on_change
         self._layout_due = True
+        self.held_number = 0
+        """Rises whenever the worker has confirmed another context."""
         self._held: _Held | None = None
         self._revision = 0
         self._failures = 0
@@ -340,6 +342,7 @@ class WorkspaceSync:
                 await self._supply(context, segments, result.missing)
             elif not result.superseded and self._client.generation == held.generation:
                 self._held, self.last = held, result
+                self.held_number += 1
                 self.done = self.total = result.tokens
 
     def _show(self, update: SyncProgress, progress: WorkProgress | None) -> None:

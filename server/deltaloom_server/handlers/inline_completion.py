@@ -26,6 +26,7 @@ async def _inline_completion(
 
     position, context = params.position, params.context
     selected = context.selected_completion_info
+    automatic = context.trigger_kind == types.InlineCompletionTriggerKind.Automatic
     if selected is not None and selected.range.start.line != position.line:
         selected = None
     answer = await ls.suggester.suggest(
@@ -33,7 +34,8 @@ async def _inline_completion(
             params.text_document.uri,
             position.line,
             position.character,
-            automatic=context.trigger_kind == types.InlineCompletionTriggerKind.Automatic,
+            automatic=automatic,
+            explicit=not automatic,
             selected=selected.text if selected else None,
             selected_from=selected.range.start.character if selected else 0,
         )

@@ -47,7 +47,6 @@ def _did_change(ls: DeltaloomServer, params: types.DidChangeTextDocumentParams) 
     except Exception as error:
         _lost(ls, uri, error)
         return
-    ls.forget_suggestions(keep_uri=uri)
     if ls.sync is not None:
         ls.sync.note_edit()
 
