@@ -41,12 +41,14 @@ class CompletionSettings:
     """Whether and how much is suggested.
 
     `menu`: whether suggestions also stand in the editor's completion list; "auto" means only where the editor
-    can't show ghost text.
+    can't show ghost text. `reuse`: typing that agrees with a suggestion, or goes back to one, is answered
+    from it without asking the model.
     """
 
     enabled: bool = True
     max_new_tokens: int = _number(96, minimum=1)
     multiline: bool = True
+    reuse: bool = True
     menu: Menu = field(default="auto", metadata={"choices": get_args(Menu)})
 
 

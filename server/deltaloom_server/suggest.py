@@ -125,7 +125,7 @@ class Suggester:
             )
             if isinstance(ask, str):
                 raise _NoSuggestion(ask)
-            suggestion = self._cache.find(cursor.uri, head, snapshot.cursor.suffix, self._context)
+            suggestion = self._remembered(snapshot, head)
             if suggestion is not None:
                 self._note(LastCompletion("cache", "", _since(began)))
                 return snapshot, suggestion
@@ -138,6 +138,12 @@ class Suggester:
             return None
         self._note(LastCompletion("model", "", _since(began), result))
         return snapshot, suggestion
+
+    def _remembered(self, snapshot: Snapshot, head: str) -> Suggestion | None:
+        sync = self._server.sync
+        if not snapshot.settings.reuse or (snapshot.workspace and sync is not None and not sync.is_current):
+            return None
+        return self._cache.find(snapshot.uri, head, snapshot.cursor.suffix, self._context)
 
     def _accept(self, suggestion: Suggestion, result: GenerateResult) -> Suggestion:
         """Kept even when the document has moved on: typing may have run into it."""

@@ -144,12 +144,24 @@ class WorkspaceSync:
         if self._client.state == "ready" and self._held_is_lost():
             self._later("sync", 0.0, self._begin)
 
+    @property
+    def is_current(self) -> bool:
+        """Does the worker hold the very segments that the context has now?"""
+        held, context = self._held, self._session.context
+        return (
+            held is not None
+            and context is held.context
+            and not self._layout_due
+            and not self._held_is_lost()
+            and context.segments() == held.segments
+        )
+
     async def flush(self) -> None:
         """Before a completion: bring a small pending change across; don't wait for a first reading."""
         context = self._session.context
         if context is None or self._layout_due or self._held is None or self._held_is_lost():
             return
-        if self._held.context is context and self._held.segments == context.segments():
+        if self.is_current:
             return
         if self._working is None:
             self._begin()

@@ -9,9 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_STATEMENT = re.compile(
-    r"^(?P<typed>[ ]+(?:return |if |for |self\.\w+ = |\w+ = )(?:\w{2})?)(?P<rest>\S.{5,60})$"
-)
+_STATEMENT = re.compile(r"^(?P<typed>[ ]+(?:return |if |for |self\.\w+ = |\w+ = ))(?P<rest>\S.{5,60})$")
 _SKIPPED_FOLDERS = frozenset({".git", "node_modules", "__pycache__", ".venv", "build", "dist"})
 _FEWEST_LINES = 12
 

@@ -12,8 +12,9 @@ import itertools
 import json
 import os
 import sys
+import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,15 +176,29 @@ def server_command() -> list[str]:
     return [sys.executable, "-P", "-m", "deltaloom_server", "lsp"]
 
 
+@contextlib.contextmanager
+def own_worker() -> Iterator[dict[str, str]]:
+    """An environment in which a server starts a model worker of its own, so that what is measured begins cold
+    and nobody else's work is in it."""
+    with tempfile.TemporaryDirectory(prefix="dl-", ignore_cleanup_errors=True) as folder:
+        yield {**os.environ, "XDG_RUNTIME_DIR": folder}
+
+
+OWN_WORKER_OPTIONS: Mapping[str, Json] = {"worker": {"idle_seconds": 1}}
+"""Settings for such a server: its worker is of no use to anyone afterwards."""
+
+
 @contextlib.asynccontextmanager
 async def start_server(
     roots: Sequence[Path],
     options: dict[str, Json],
     on_notification: NotificationHandler = lambda _method, _params: None,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[LspClient]:
     """A server process that has been initialized for these workspace folders, until the block is left.
 
-    `options` are its `initializationOptions`. Raises ServerFailed when it doesn't start.
+    `options` are its `initializationOptions`; `environment` replaces this process's own variables. Raises
+    ServerFailed when it doesn't start.
     """
     process = await asyncio.create_subprocess_exec(
         *server_command(),
@@ -191,6 +206,7 @@ async def start_server(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=16 << 20,
+        env=environment,
     )
     client = LspClient(process, on_notification)
     try:

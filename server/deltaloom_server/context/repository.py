@@ -54,6 +54,7 @@ class RepositoryContext:
         self._notes: tuple[str, ...] = ()
         self._purged: set[str] = set()
         self._layouts: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._segments: tuple[Segment, ...] | None = None
 
     def shown_path(self, absolute: str) -> str | None:
         """The shown path of a file, or None for one outside all roots (which never enters a context)."""
@@ -92,8 +93,8 @@ class RepositoryContext:
             return
         leaving, self.active = self.active, path
         self.revision += 1
-        if path is not None:
-            self._log.take_back(path)
+        if path is not None and self._log.take_back(path):
+            self._segments = None
         if leaving is not None:
             self._settle_document(leaving)
 
@@ -122,6 +123,7 @@ class RepositoryContext:
         in_base = self._base.pop(path, None) is not None
         if self._log.purge(path) or in_base:
             self._purged.add(path)
+            self._segments = None
         self._left_out[path] = reason
         self.revision += 1
 
@@ -177,6 +179,7 @@ class RepositoryContext:
             return
         self.revision += 1
         self._log.append(path, text, self.revision)
+        self._segments = None
         if text is not None:
             self._left_out.pop(path, None)
 
@@ -203,6 +206,7 @@ class RepositoryContext:
         newest = self._log.newest_in_order()
         self._base = {file.path: file for file in self._remembered(plan.files)}
         self._log = self._log.successor()
+        self._segments = None
         self._left_out = {entry.path: entry.reason for entry in plan.left_out}
         self._set_aside, self._notes = plan.set_aside, plan.notes
         self.revision += 1
@@ -248,9 +252,11 @@ class RepositoryContext:
         return self._log.tokens
 
     def segments(self) -> tuple[Segment, ...]:
-        """Base, then log, as a `SyncRequest` takes them."""
-        base = (Segment(file.path, file.digest) for file in self._base.values())
-        return (*base, *(entry.segment for entry in self._log))
+        """Base, then log, as a `SyncRequest` takes them; the same object until one of them changes."""
+        if self._segments is None:
+            base = (Segment(file.path, file.digest) for file in self._base.values())
+            self._segments = (*base, *(entry.segment for entry in self._log))
+        return self._segments
 
     def uncounted(self) -> tuple[list[Segment], dict[str, str]]:
         """Log segments whose tokens are only estimated, with their texts, as `CountRequest` takes them."""
