@@ -35,7 +35,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "dense MLPs in between, conv of 5, one key head": {
         "num_hidden_layers": 6, "full_attention_interval": 3, "mlp_only_layers": [0],
         "decoder_sparse_step": 2, "linear_conv_kernel_dim": 5, "linear_num_key_heads": 1,
-        "linear_num_value_heads": 6, "num_attention_heads": 6, "num_key_value_heads": 1, "partial_rotary_factor": 1.0,
+        "linear_num_value_heads": 6, "num_attention_heads": 6, "num_key_value_heads": 1,
+        "partial_rotary_factor": 1.0,
     },
     "layer types by name, attention first, one expert, weights not normed": {
         "layer_types": [KINDS[1], KINDS[0], KINDS[0], KINDS[1], KINDS[0]], "num_hidden_layers": 5,
