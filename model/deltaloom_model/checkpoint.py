@@ -120,7 +120,7 @@ class CheckpointStore:
             assert c.position == sum(view.length for view in c.state.views), "its views cover its position"
             assert all(view.length <= view.span.length for view in c.state.views), "views end inside spans"
             assert 0 <= c.parent < c.position or c.position == 0, "its parent stands before it"
-            assert c.pins >= 0
+            assert c.pins >= 0, "no pin is taken back twice"
 
     def _touch(self, checkpoint: Checkpoint) -> None:
         self._tick += 1
