@@ -105,7 +105,7 @@ def runtime_folder(requested: Path | None = None) -> Path:
 def private_folder(folder: Path) -> Path:
     """`folder`, made with mode 0700 if need be. Raises WorkerUnavailable unless it is this user's alone."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.mkdir(mode=0o700, exist_ok=True)
         info = folder.lstat()
         if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():

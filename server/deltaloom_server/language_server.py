@@ -57,9 +57,10 @@ if TYPE_CHECKING:
     from deltaloom_model.api import ModelSpec
 
     from .disk_watch import DiskWatch
+    from .model_client import ModelClient
     from .settings import Settings
     from .suggest import LastCompletion, Suggester
-    from .workspace_sync import ModelClient, WorkspaceSync
+    from .workspace_sync import WorkspaceSync
 
 CLOSE_SECONDS = 3.0
 

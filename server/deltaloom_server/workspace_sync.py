@@ -12,15 +12,10 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from deltaloom_model.api import (
     CountRequest,
-    CountResult,
-    EngineStatus,
-    GenerateRequest,
-    GenerateResult,
-    GenerateUpdate,
     Segment,
     SyncProgress,
     SyncRequest,
@@ -31,6 +26,7 @@ from deltaloom_model.errors import DeltaloomModelError
 from .context.layout import Budget
 from .context.repository import RepositoryContext
 from .logs import describe, get_logger
+from .model_client import ModelClient
 from .notices import Notices
 from .session import Session
 from .work_progress import ProgressBoard, WorkProgress
@@ -46,29 +42,6 @@ _ROUNDS = 6
 SyncState = Literal["idle", "scanning", "indexing", "ready", "cancelled", "unavailable"]
 
 _LOG = get_logger("sync")
-
-
-class ModelClient(Protocol):
-    """What is used of `EngineClient`."""
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def detail(self) -> str: ...
-    @property
-    def generation(self) -> int: ...
-
-    async def start(self) -> None: ...
-    async def count(self, request: CountRequest) -> CountResult: ...
-    async def sync(
-        self, request: SyncRequest, on_progress: Callable[[SyncProgress], None] | None = None
-    ) -> SyncResult: ...
-    async def generate(
-        self, request: GenerateRequest, on_update: Callable[[GenerateUpdate], None] | None = None
-    ) -> GenerateResult: ...
-    async def status(self) -> EngineStatus: ...
-    async def restart(self) -> None: ...
-    async def close(self) -> None: ...
 
 
 class TextsStale(Exception):
@@ -114,6 +87,7 @@ class WorkspaceSync:
         self._failures = 0
         self._working: asyncio.Task[None] | None = None
         self._again = False
+        self._is_compacting = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
 
@@ -165,7 +139,8 @@ class WorkspaceSync:
             return
         if self._working is None:
             self._begin()
-        if self._working is not None and self.state == "ready":
+        # What is held while a compaction reads is older, but whole: better than waiting for all of it.
+        if self._working is not None and self.state == "ready" and not self._is_compacting:
             # Shielded: a superseded completion must not stop the sync that others wait for.
             await asyncio.shield(self._working)
 
@@ -266,11 +241,15 @@ class WorkspaceSync:
 
     async def _compact(self) -> None:
         context = self._session.context
-        if context is not None:
-            try:
-                await self._read_anew(context, compaction=True)
-            except TextsStale:
-                self._layout_due = self._again = True
+        if context is None:
+            return
+        self._is_compacting = True
+        try:
+            await self._read_anew(context, compaction=True)
+        except TextsStale:
+            self._layout_due = self._again = True
+        finally:
+            self._is_compacting = False
 
     async def _read_anew(self, context: RepositoryContext, *, compaction: bool) -> None:
         """A new layout, and the worker's state brought to it."""
