@@ -133,7 +133,11 @@ class CheckpointStore:
                 break
             self._remove(victim)
         while self.kv_bytes > self._kv_budget:
-            oldest = min(self._free(keep), key=lambda c: c.used, default=None)
+            # A checkpoint whose spans all stay for another's sake frees nothing: a context larger than the
+            # budget must not lose the checkpoints inside it.
+            fixed = {id(v.span) for c in self if c.pins or c is keep for v in c.state.views}
+            frees = (c for c in self._free(keep) if any(id(v.span) not in fixed for v in c.state.views))
+            oldest = min(frees, key=lambda c: c.used, default=None)
             if oldest is None:
                 break
             self._remove(oldest)

@@ -193,6 +193,23 @@ def test_a_span_shared_by_many_checkpoints_is_counted_once() -> None:
     assert store.kv_bytes == span.nbytes
 
 
+def test_nothing_is_evicted_that_would_free_no_span() -> None:
+    """A context larger than the budget keeps the checkpoints inside it: their spans stay anyway."""
+    span, other = new_span(60), new_span(30)
+    store = CheckpointStore(PLENTY, span.nbytes // 2)
+    keep(store, ids(*[7] * 30), views=(SpanView(other, 30),))
+    for length in (20, 40, 60):
+        keep(store, ids(*range(length)), views=(SpanView(span, length),))
+    assert positions(store) == [20, 40, 60]
+    held = max(store, key=lambda c: c.position)
+    held.pins += 1
+    keep(store, ids(*[8] * 30), views=(SpanView(other, 30),))
+    assert positions(store) == [20, 30, 40, 60]
+    held.pins -= 1
+    keep(store, ids(*[9] * 30), views=(SpanView(new_span(30), 30),))
+    assert positions(store) == [30], "without the pin, the span that is over budget goes whole"
+
+
 def test_evicting_a_span_drops_every_checkpoint_that_refers_to_it() -> None:
     first, second = new_span(10), new_span(5)
     store = CheckpointStore(PLENTY, PLENTY)

@@ -50,6 +50,17 @@ def test_a_cold_sync_reads_every_token_once(desk: Any, entered: list[int]) -> No
     assert desk.engine.status().counters == dict.fromkeys(CAUSES, 0) | {"base": len(entered)}
 
 
+def test_what_is_read_at_once_lies_in_one_span(desk: Any) -> None:
+    """However many chunks and checkpoints it took: attention runs over few spans."""
+    held = desk.sync().tokens
+    [view] = desk.end.state.views
+    assert view.length == held
+    assert view.span.capacity < held + 64
+    desk.log.append(("src/part1.py", "".join(f"more_{i} = part({i})\n" for i in range(30))))
+    added = desk.sync().read
+    assert [view.length for view in desk.end.state.views] == [held, added]
+
+
 def test_a_repeated_sync_reads_nothing(desk: Any, entered: list[int]) -> None:
     desk.sync()
     entered.clear()

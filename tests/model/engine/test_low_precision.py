@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,20 @@ CONTINUED = 512
 """Positions compared. Their routing flips one by one, so a mean needs some hundreds of them."""
 
 
+COLD_SIZES = (32, 48, 80, 96)
+"""How the cold runs are chunked that show how far rounding alone goes; the grid is 64."""
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, config: HybridConfig, tokenizer_json: bytes) -> Path:
+def tokenizer_json(tokenizer_json: bytes) -> bytes:
+    """One token a byte: what is compared here must not change with the text a tokenizer was trained on."""
+    data = json.loads(tokenizer_json)
+    data["model"]["merges"] = []
+    return json.dumps(data).encode()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("low")
 
 
@@ -98,39 +111,50 @@ def divergence(p: Tensor, q: Tensor) -> float:
     return float((p.exp() * (p - q)).sum(-1).mean())
 
 
+def given_up(p: Tensor, q: Tensor) -> float:
+    """Log-probability under p that q's greedy tokens give up, summed: p's top-2 gap where they differ."""
+    best = p.max(-1).values
+    return float((best - p.gather(1, q.argmax(-1, keepdim=True))[:, 0]).sum())
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
 def test_warm_is_as_close_to_cold_as_cold_runs_are_to_one_another(
     engine: HybridEngine, new_desk: Callable[..., Any]
 ) -> None:
     desk, model = new_desk(engine), engine.reader.model
     found = warm(model, warm_end(desk))
-    expected, other = cold(model, desk.ids, 64), cold(model, desk.ids, 48)
+    expected = cold(model, desk.ids, 64)
+    others = [cold(model, desk.ids, sizes) for sizes in COLD_SIZES]
 
-    noise = divergence(expected, other)
-    assert noise > 0.0
-    assert divergence(expected, found) <= 2.0 * noise
+    noise = mean([divergence(expected, other) for other in others])
+    assert 0.0 < divergence(expected, found) <= 2.0 * noise
 
-    # A greedy token may differ only where the two best lie so close that noise moves them past each other
-    # (8 standard deviations: where an expert flips, a position moves by several).
-    swap = 8.0 * float((expected - other).square().mean().sqrt())
-    best = expected.topk(2).values
-    gap = best[:, 0] - best[:, 1]
-    differ, differ_cold = (x.argmax(-1) != expected.argmax(-1) for x in (found, other))
-    assert (gap[differ] <= swap).all()
-    assert (gap > swap).double().mean() > 0.25, "or that would say nothing"
-    assert int(differ.sum()) <= 2 * int(differ_cold.sum()) + 4
+    # Greedy tokens may differ only where the two best lie so close that noise moves them past each other.
+    # Over a dozen models, warm gave up 0.5 to 2.4 times what cold runs do, a lost state 15 to 54 times.
+    swapped = mean([given_up(expected, other) for other in others])
+    assert given_up(expected, found) <= 5.0 * swapped
+    moved = max(float((other - expected).abs().max()) for other in others)
+    worst = (expected.max(-1).values - expected.gather(1, found.argmax(-1, keepdim=True))[:, 0]).max()
+    assert worst <= 2.0 * moved
 
 
 def test_a_lost_state_is_far_outside_that_noise(engine: HybridEngine, new_desk: Callable[..., Any]) -> None:
-    """The bound above would not hold for any of these."""
+    """The bounds above can fail: each of these is beyond them."""
     desk, model = new_desk(engine), engine.reader.model
     saved = warm_end(desk)
-    expected, other = cold(model, desk.ids, 64), cold(model, desk.ids, 48)
-    noise = divergence(expected, other)
-
+    expected = cold(model, desk.ids, 64)
+    others = [cold(model, desk.ids, sizes) for sizes in COLD_SIZES]
+    broken = [cold(model, desk.ids[:-1], 64)]
     state = model.new_state()
     for lost in (state.recurrent, state.conv):
         state.restore(saved)
         lost.zero_()
-        assert divergence(expected, continued(model, state, 64)) > 6.0 * noise
-    one_token_short = cold(model, desk.ids[:-1], 64)
-    assert divergence(expected, one_token_short) > 6.0 * noise
+        broken.append(continued(model, state, 64))
+    for found in broken:
+        noise = mean([divergence(expected, other) for other in others])
+        assert divergence(expected, found) > 8.0 * noise
+        swapped = mean([given_up(expected, other) for other in others])
+        assert given_up(expected, found) > 8.0 * swapped

@@ -150,6 +150,20 @@ def test_what_a_session_leaves_behind_is_no_other_sessions_loss(
     desk.engine.store.check_integrity()
 
 
+def test_each_context_pins_its_own_end_and_nothing_else(desk: Any, new_desk: Callable[..., Any]) -> None:
+    other = new_desk(desk.engine, session="two")
+    other.base = dict(BASE)
+    for turn in range(3):
+        desk.log.append(("shop/user.py", f"user = {turn}\n"))
+        assert desk.sync(most=1) is None
+        desk.sync()
+        desk.sync()
+        pinned = {c.key: c.pins for c in desk.engine.store if c.pins}
+        assert pinned == {desk.end.key: 1}
+    other.sync()
+    assert {c.key: c.pins for c in desk.engine.store if c.pins} == {desk.end.key: 1, other.end.key: 1}
+
+
 def test_a_session_without_a_context_is_answered_from_its_open_file_alone(
     desk: Any, new_desk: Callable[..., Any]
 ) -> None:
