@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from deltaloom_server.cli.lsp_client import LspClient
     from deltaloom_server.cli.server_report import LastCompletion
 
-_CURSORS = 4
 _FEWEST_CURSORS = 2
 
 
@@ -39,11 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit status 0 when all went as promised, 1 when not."""
     from rich.console import Console
 
-    from deltaloom_server.cli.cursors import find_cursors
+    from deltaloom_server.cli.cursors import find_cursors_of_kinds
 
     console = Console(highlight=False)
     with _copied(arguments.workspace) as workspace:
-        cursors = find_cursors(workspace, _CURSORS)
+        cursors = find_cursors_of_kinds(workspace)
         if len(cursors) < _FEWEST_CURSORS:
             raise DeltaloomError(f"{arguments.workspace} has too few Python files for a demonstration.")
         problems = asyncio.run(_demonstrate(console, workspace, cursors))
@@ -86,6 +85,7 @@ async def _demonstrate(console: Console, workspace: Path, cursors: list[Cursor])
                 answer = await _ask(console, workspace, client, editor, cursor, f"{number}.")
                 if not answer[0].text:
                     problems.append(f"No suggestion at {cursor.path.name}:{cursor.line + 1}.")
+                editor.close(cursor.path)
             problems += await _edit_another_file(console, workspace, client, editor, cursors)
             await show_restores(console, client)
             return problems
@@ -97,7 +97,9 @@ async def _edit_another_file(
     """Ask, edit and save another file, ask again at the same cursor."""
     asked, edited = cursors[0], cursors[1]
     console.print(f"\n[bold]Then another file changes:[/] {edited.path.relative_to(workspace)}")
+    editor.open(asked.path, asked.text_without_rest(asked.path.read_text(encoding="utf-8")))
     _, before = await _ask(console, workspace, client, editor, asked, "before:")
+    editor.open(edited.path)
     last_line = editor.text(edited.path).count("\n")
     editor.insert(edited.path, last_line, 0, _ADDED)
     editor.save(edited.path)
