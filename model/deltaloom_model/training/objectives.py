@@ -113,13 +113,13 @@ def draw_split(text: str, draw: random.Random, mixture: Mixture) -> FimSplit | N
 
 
 def block_end(lines: list[str], row: int, most: int) -> int:
-    """The last row of the block that begins at `row`: what follows is indented by less, or `most` rows on."""
+    """The last row of the block that begins at `row`: what follows is no deeper, or `most` rows on."""
     indent = _indent(lines[row])
     last = row
     for index in range(row + 1, min(len(lines), row + 1 + most)):
         if not lines[index].strip():
             continue
-        if _indent(lines[index]) < indent or (_indent(lines[index]) == indent and last == row):
+        if _indent(lines[index]) <= indent:
             break
         last = index
     return last
