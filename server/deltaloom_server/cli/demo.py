@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deltaloom_server.cli.cursors import Cursor
     from deltaloom_server.cli.editor import HeadlessEditor, Suggestion
     from deltaloom_server.cli.lsp_client import LspClient
-    from deltaloom_server.cli.server_report import LastCompletion
+    from deltaloom_server.cli.server_report import LastCompletion, ServerReport
 
 _FEWEST_CURSORS = 2
 
@@ -95,10 +95,13 @@ async def _edit_another_file(
     console: Console, workspace: Path, client: LspClient, editor: HeadlessEditor, cursors: list[Cursor]
 ) -> list[str]:
     """Ask, edit and save another file, ask again at the same cursor."""
+    from deltaloom_server.cli.server_report import fetch_report
+
     asked, edited = cursors[0], cursors[1]
     console.print(f"\n[bold]Then another file changes:[/] {edited.path.relative_to(workspace)}")
     editor.open(asked.path, asked.text_without_rest(asked.path.read_text(encoding="utf-8")))
     _, before = await _ask(console, workspace, client, editor, asked, "before:")
+    counted = (await fetch_report(client)).counters
     editor.open(edited.path)
     last_line = editor.text(edited.path).count("\n")
     editor.insert(edited.path, last_line, 0, _ADDED)
@@ -113,9 +116,16 @@ async def _edit_another_file(
         )
     console.print(
         f"next-token logits {before.logits_digest[:12]} → {after.logits_digest[:12]}; "
-        f"read again for the edit: {after.tokens_read} of {after.context_tokens:,} tokens"
+        f"read again for the edit: {_read_since(counted, await fetch_report(client))} "
+        f"of {after.context_tokens:,} tokens"
     )
     return problems
+
+
+def _read_since(counted: dict[str, int], report: ServerReport) -> int:
+    """Tokens of the prompt that went through the model since; new ones aren't counted."""
+    risen = {cause: count - counted.get(cause, 0) for cause, count in report.counters.items()}
+    return sum(count for cause, count in risen.items() if cause != "decode")
 
 
 _ADDED = '''
