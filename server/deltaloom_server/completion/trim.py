@@ -6,13 +6,14 @@ and takes away nothing there but closing characters that the suggestion brings i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .trigger import CLOSERS, CursorLine
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _OPENING = {closing: opening for opening, closing in _CLOSING.items()}
+_QUOTES = "\"'`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +30,19 @@ def trim(text: str, line: CursorLine, below: Sequence[str]) -> Trimmed:
     `below` are the document's lines after the cursor's, without their ends. An empty text says that nothing
     is left to suggest.
     """
-    text = _without_repeated_lines(text.rstrip(), below)
+    text = _without_repeated_lines(text.rstrip(), line, below)
     text = _within_block(text, line)
     if not text.strip():
         return Trimmed("")
     rest = line.rest.rstrip()
     if not rest:
         return Trimmed(text)
-    overlap = _overlap(text, rest)
-    if overlap:
+    for overlap in _overlaps(text, rest):
         kept = text[: len(text) - overlap]
         # Brackets that the suggestion opened itself have to be closed by it.
         if _unclosed(line.typed + kept) <= _unclosed(line.typed):
             return Trimmed(kept) if kept.strip() else Trimmed("")
-    if "\n" not in text and CLOSERS.issuperset(rest.replace(" ", "")) and _is_subsequence(rest, text):
+    if "\n" not in text and CLOSERS.issuperset(rest.replace(" ", "")) and _brings(text, line.typed, rest):
         return Trimmed(text, len(rest))
     return Trimmed(text)
 
@@ -60,12 +60,14 @@ def _within_block(text: str, line: CursorLine) -> str:
     return text
 
 
-def _without_repeated_lines(text: str, below: Sequence[str]) -> str:
+def _without_repeated_lines(text: str, line: CursorLine, below: Sequence[str]) -> str:
     """Without the lines at the end that the document goes on with anyway."""
     lines = text.split("\n")
+    # What continues the cursor's line is no line of its own.
+    whole = lines[1:] if line.typed.strip() else lines
     following = [part.strip() for part in below[: 2 * len(lines)] if part.strip()]
     for size in range(min(len(following), len(lines) - 1), 0, -1):
-        tail = [part.strip() for part in lines if part.strip()][-size:]
+        tail = [part.strip() for part in whole if part.strip()][-size:]
         if tail == following[:size] and any(any(map(str.isalnum, part)) for part in tail):
             return _drop_lines(lines, size)
     return text
@@ -78,19 +80,18 @@ def _drop_lines(lines: list[str], size: int) -> str:
     return "\n".join(kept).rstrip()
 
 
-def _overlap(text: str, rest: str) -> int:
-    """How many characters at the text's end are those after the cursor.
+def _overlaps(text: str, rest: str) -> Iterator[int]:
+    """How many characters at the text's end are those after the cursor, the most first.
 
     A part of them counts only if it is closing characters: a word's first letters may be chance.
     """
     stripped = rest.lstrip()
     for candidate in (rest, stripped):
         if text.endswith(candidate):
-            return len(candidate)
+            yield len(candidate)
     for size in range(min(len(stripped), len(text)), 0, -1):
         if text.endswith(stripped[:size]) and CLOSERS.issuperset(stripped[:size]):
-            return size
-    return 0
+            yield size
 
 
 def _unclosed(code: str) -> int:
@@ -102,6 +103,30 @@ def _unclosed(code: str) -> int:
         elif letter in _OPENING and stack and stack[-1] == _OPENING[letter]:
             stack.pop()
     return len(stack)
+
+
+def _brings(text: str, typed: str, rest: str) -> bool:
+    """Does the text close, beside its own brackets and strings, all that `rest` closes?"""
+    code = typed + text
+    if _unclosed(code) > _unclosed(code + rest):
+        return False
+    if any(code.count(quote) % 2 for quote in _QUOTES if quote in rest):
+        return False
+    return _is_subsequence(rest, _outside_own_brackets(text))
+
+
+def _outside_own_brackets(text: str) -> str:
+    """Without each pair of brackets that the text both opens and closes, and what is within."""
+    kept: list[str] = []
+    opened: list[int] = []
+    for letter in text:
+        if letter in _OPENING and opened and kept[opened[-1]] == _OPENING[letter]:
+            del kept[opened.pop() :]
+            continue
+        if letter in _CLOSING:
+            opened.append(len(kept))
+        kept.append(letter)
+    return "".join(kept)
 
 
 def _is_subsequence(part: str, whole: str) -> bool:
