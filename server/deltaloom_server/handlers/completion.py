@@ -77,7 +77,7 @@ def _item(snapshot: Snapshot, text: str, replaces: int) -> types.CompletionItem:
     )
 
 
-def _resolve(_ls: DeltaloomServer, item: types.CompletionItem) -> types.CompletionItem:
+def _resolve(ls: DeltaloomServer, item: types.CompletionItem) -> types.CompletionItem:
     """Add the text in full, as a code block."""
     edit = item.text_edit
     if isinstance(edit, types.TextEdit):
