@@ -160,10 +160,13 @@ class Suggester:
         client = server.client
         if client is None:
             raise _NoSuggestion(_AWAY)
-        if client.state != "ready":
-            server.in_background(_start(client))
-            if cursor.automatic or client.state == "failed":
+        if client.state == "failed":
+            if not cursor.explicit:
                 raise _NoSuggestion(client.detail or _AWAY)
+            await client.restart()  # the person asks: the model may be in place by now
+        elif client.state != "ready" and cursor.automatic:
+            server.in_background(_start(client))
+            raise _NoSuggestion(client.detail or _AWAY)
         work = asyncio.get_running_loop().create_task(self._generate(client, snapshot, line, ask, cursor))
         running = self._running[cursor.uri] = _Running(work)
         try:

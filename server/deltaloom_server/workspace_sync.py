@@ -115,7 +115,7 @@ class WorkspaceSync:
 
     def worker_changed(self) -> None:
         """The client's state changed: a worker that came up new has to be given everything again."""
-        if self._client.state == "ready" and self._held_is_lost():
+        if self._client.state == "ready" and (self._held_is_lost() or self.state == "unavailable"):
             self._later("sync", 0.0, self._begin)
 
     @property
