@@ -14,7 +14,7 @@ from pathlib import Path
 
 _BYTES_PER_TOKEN = 5
 """More than code has, so that the context is full."""
-_LARGEST_FILE = 60_000
+_LARGEST_FILE = 16_000
 _PACKAGES = ("json", "email", "http", "asyncio", "unittest", "importlib", "concurrent", "logging", "xml", ".")
 
 

@@ -81,10 +81,12 @@ async def _demonstrate(console: Console, workspace: Path, cursors: list[Cursor])
             editor = HeadlessEditor(client)
             problems = []
             for number, cursor in enumerate(cursors, 1):
-                editor.open(cursor.path, cursor.text_without_rest(cursor.path.read_text(encoding="utf-8")))
+                whole = cursor.path.read_text(encoding="utf-8")
+                editor.open(cursor.path, cursor.text_without_rest(whole))
                 answer = await _ask(console, workspace, client, editor, cursor, f"{number}.")
                 if not answer[0].text:
                     problems.append(f"No suggestion at {cursor.path.name}:{cursor.line + 1}.")
+                editor.replace_all(cursor.path, whole)
                 editor.close(cursor.path)
             problems += await _edit_another_file(console, workspace, client, editor, cursors)
             await show_restores(console, client)
