@@ -194,8 +194,8 @@ class DeltaloomServer(LanguageServer):
             self._reports.note_change()
 
     def notification_failed(self, method: str, params: object) -> None:
-        """A notification's parameters can't be read. A lost change would leave a document's text wrong."""
-        if method == types.TEXT_DOCUMENT_DID_CHANGE:
+        """A notification's parameters can't be read. A lost text would leave a document's text wrong."""
+        if method in (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE):
             text_sync.change_was_lost(self, params)
 
     # -- the process -------------------------------------------------------------------------------------

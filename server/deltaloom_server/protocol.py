@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams, JsonRpcMethodNotFound
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from deltaloom_model.errors import DeltaloomModelError
@@ -104,6 +104,7 @@ class DeltaloomProtocol(LanguageServerProtocol):
             return
         message.setdefault("params", None)
         try:
+            _require_texts(method, message["params"])
             structured = self.structure_message(message)
         except JsonRpcException as error:
             _LOG.warning("Invalid parameters of %s: %s", method[:80], describe(error.__cause__ or error))
@@ -181,3 +182,18 @@ class DeltaloomProtocol(LanguageServerProtocol):
     def lsp_exit(self, *_args: object) -> None:  # type: ignore[override]
         """Leave with 0 after a shutdown request, else with 1 (LSP 3.18, `exit`)."""
         self.on_exit(0 if self._shutdown else 1)
+
+
+def _require_texts(method: str, params: object) -> None:
+    """A document's text must be one: the converter would make "None" of a null, and a wrong text of that.
+
+    Raises JsonRpcInvalidParams.
+    """
+    holders: object = None
+    if isinstance(params, dict) and method == types.TEXT_DOCUMENT_DID_CHANGE:
+        holders = params.get("contentChanges")
+    elif isinstance(params, dict) and method == types.TEXT_DOCUMENT_DID_OPEN:
+        holders = [params.get("textDocument")]
+    for holder in holders if isinstance(holders, list) else ():
+        if isinstance(holder, dict) and not isinstance(holder.get("text"), str):
+            raise JsonRpcInvalidParams

@@ -36,6 +36,7 @@ def _did_open(ls: DeltaloomServer, params: types.DidOpenTextDocumentParams) -> N
     except Exception as error:
         _lost(ls, item.uri, error)
         return
+    ls.notices.forget(_out_of_step(item.uri))
     ls.ensure_started()
     _changed(ls)
 
@@ -72,7 +73,7 @@ def _did_close(ls: DeltaloomServer, params: types.DidCloseTextDocumentParams) ->
 
 
 def change_was_lost(ls: DeltaloomServer, params: object) -> None:
-    """A `didChange` that can't be read: its document's text isn't known from here on."""
+    """A `didOpen` or `didChange` that can't be read: its document's text isn't known from here on."""
     document = params.get("textDocument") if isinstance(params, dict) else None
     uri = document.get("uri") if isinstance(document, dict) else None
     if isinstance(uri, str):
@@ -89,8 +90,12 @@ def _lost(ls: DeltaloomServer, uri: str, error: Exception | None) -> None:
     path = ls.session.drop_document(uri)
     if ls.watch is not None and path is not None:
         ls.watch.document_closed(path)
+    ls.notices.tell(_out_of_step(uri))
+
+
+def _out_of_step(uri: str) -> str:
     name = uri.rpartition("/")[2] or uri
-    ls.notices.tell(f"The text of {name} got out of step; close and open it again to get suggestions there.")
+    return f"The text of {name} got out of step; close and open it again to get suggestions there."
 
 
 def _changed(ls: DeltaloomServer) -> None:

@@ -163,9 +163,14 @@ class Server:
     def begin(self, method: str, params: Any = None) -> tuple[int, asyncio.Future[Any]]:
         """Send a request: its id, and the future of its result (`ResponseError` for an error)."""
         identifier = next(self._ids)
-        future = self._pending[identifier] = asyncio.get_running_loop().create_future()
+        future = self.expect(identifier)
         self.send({"id": identifier, "method": method, "params": params})
         return identifier, future
+
+    def expect(self, identifier: int | str) -> asyncio.Future[Any]:
+        """The future of the answer to a request with this id, which the test sends itself."""
+        future = self._pending[identifier] = asyncio.get_running_loop().create_future()
+        return future
 
     async def request(self, method: str, params: Any = None) -> Any:
         return await asyncio.wait_for(self.begin(method, params)[1], PATIENCE_SECONDS)

@@ -2,7 +2,8 @@
 
 A generate writes `begin PATH TYPED`, waits while `hold PATH` exists, writes `answer PATH` and answers with
 the text of the file `say`, or with the text typed in capitals; one closed before that writes `closed PATH`.
-`die PATH` ends the process where the generate would begin to wait. A sync waits while `hold sync` exists.
+`die PATH` ends the process where the generate would begin to wait. The text before
+the cursor's line is written to `prefix`. A sync waits while `hold sync` exists.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class ScriptedEngine:
 
     def generate(self, request: GenerateRequest) -> GenerateSteps:
         self._write(f"begin {request.path} {request.typed}".rstrip())
+        (self._folder / "prefix").write_bytes(request.prefix.encode())
         if self._is(f"die {request.path}"):
             os._exit(3)
         try:
