@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .context.reading import load_text
 from .context.reasons import Reason, WorkspaceFile
 from .context.repository import Content, RepositoryContext
+from .context.roots import gone_sentence
 from .context.scan import check_paths
 from .context.watch import RESCAN, Changes, Watcher
 from .logs import get_logger
@@ -74,9 +75,7 @@ class DiskWatch:
             self._server.in_background(self._close(context, path))
 
     def _root_gone(self, folder: str) -> None:
-        self._server.notices.tell(
-            f"The workspace folder {folder} was deleted; open another folder or restore it."
-        )
+        self._server.notices.tell(gone_sentence(folder))
         self.changed(RESCAN)
 
     async def _in_thread(self, call: object) -> None:

@@ -39,6 +39,11 @@ def name_roots(folders: Iterable[str]) -> tuple[Root, ...]:
     return tuple(roots)
 
 
+def gone_sentence(root_folder: str) -> str:
+    """What the user is told of a root that isn't there; the same whoever notices, so that it is told once."""
+    return f"The workspace folder {root_folder} was deleted or can't be read; open another or restore it."
+
+
 def prefix_of(root: Root, roots: Sequence[Root]) -> str:
     """What stands before a relative path of `root`: nothing for a single root, else its name and a slash."""
     return f"{root.name}/" if len(roots) > 1 else ""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ..settings import ContextSettings
 from . import git, ignore, kinds
 from .reasons import LeftOut, Reason, ScanResult, WorkspaceFile
-from .roots import Root, prefix_of, split_shown
+from .roots import Root, gone_sentence, prefix_of, split_shown
 from .secrets import has_secret_name
 
 Progress = Callable[[int, int], None]
@@ -206,9 +206,7 @@ def scan_workspace(
     # Innermost roots first, so that a file below two of them belongs to the deeper one.
     for root in sorted(roots, key=lambda root: (-len(root.real), root.real)):
         if not os.path.isdir(root.real):
-            notes.append(
-                f"The workspace folder {root.folder} can't be read; open another folder or restore it."
-            )
+            notes.append(gone_sentence(root.folder))
             continue
         prefix = prefix_of(root, roots)
         scan = _RootScan(root, settings, inner)

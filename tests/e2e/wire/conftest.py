@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 SERVER = [sys.executable, "-P", "-m", "deltaloom_server", "lsp", "--stdio"]
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 
 

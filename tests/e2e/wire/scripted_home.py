@@ -3,7 +3,8 @@
 A generate writes `begin PATH TYPED`, waits while `hold PATH` exists, writes `answer PATH` and answers with
 the text of the file `say`, or with the text typed in capitals; one closed before that writes `closed PATH`.
 `die PATH` ends the process where the generate would begin to wait. The text before
-the cursor's line is written to `prefix`. A sync waits while `hold sync` exists.
+the cursor's line is written to `prefix`. A sync waits while `hold sync` exists and writes its paths
+(`-PATH` for a tombstone).
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class ScriptedEngine:
             time.sleep(0.002)
             yield SyncProgress(total, total)
         self._held[request.session, request.workspace] = request
-        self._write("sync " + " ".join(sorted(segment.path for segment in request.segments)))
+        shown = [("-" if segment.tombstone else "") + segment.path for segment in request.segments]
+        self._write(" ".join(["sync", *sorted(shown)]))
         return SyncResult(request.revision, tokens=total)
 
     def generate(self, request: GenerateRequest) -> GenerateSteps:

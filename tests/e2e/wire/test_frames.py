@@ -1,4 +1,4 @@
-"""Bytes that are no message, and messages that are no request: each gets one answer, and the next one works."""
+"""Bytes that are no message, messages that are no request: each gets one answer, and the next one works."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def server(home, start_server):
 
 
 async def errors_after(server: Any, data: bytes) -> list[int]:
-    """The codes of the error answers without an id that these bytes got, when the next request is answered."""
+    """The codes of the error answers without an id that these bytes got before the next request's."""
     server.send_bytes(data)
     await server.status()
     return [error["code"] for error in server.errors]
