@@ -137,8 +137,9 @@ class Server:
         self.home = home
         self.notifications: list[tuple[str, Any]] = []
         self.requests: list[tuple[str, Any]] = []
-        """What the server asked for; answered as `answers` says, with null where it doesn't."""
-        self.answers: dict[str, Callable[[Any], Any]] = {}
+        """What the server asked for; answered with null, or as `refusals` says."""
+        self.refusals: dict[str, str | None] = {}
+        """By method the error that is answered, or None for no answer at all."""
         self.errors: list[dict[str, Any]] = []
         """Error answers that belong to no request (their id is null)."""
         self.capabilities: dict[str, Any] = {}
@@ -188,8 +189,11 @@ class Server:
     def _take(self, message: dict[str, Any]) -> None:
         if "method" in message and "id" in message:
             self.requests.append((message["method"], message.get("params")))
-            answer = self.answers.get(message["method"], lambda _params: None)(message.get("params"))
-            self.send({"id": message["id"], "result": answer})
+            refusal = self.refusals.get(message["method"], "")
+            if refusal:
+                self.send({"id": message["id"], "error": {"code": -32603, "message": refusal}})
+            elif refusal is not None:
+                self.send({"id": message["id"], "result": None})
         elif "method" in message:
             self.notifications.append((message["method"], message.get("params")))
         elif message.get("id") is None:
