@@ -45,10 +45,10 @@ class Home:
     def runtime(self) -> Path:
         return self.root / "run" / "deltaloom"
 
-    def logs(self) -> str:
-        """All that was logged, and whatever else stands in the folders for state and caches."""
-        files = [path for name in ("state", "cache", "data", "run") for path in (self.root / name).rglob("*")]
-        return "\n".join(path.read_text(errors="replace") for path in files if path.is_file())
+    def kept(self) -> list[Path]:
+        """Every file in the folders for logs, caches, data and sockets."""
+        found = [path for name in ("state", "cache", "data", "run") for path in (self.root / name).rglob("*")]
+        return [path for path in found if path.is_file()]
 
     def journal(self) -> list[str]:
         """What the scripted engine wrote."""

@@ -2,9 +2,9 @@
 
 A generate writes `begin PATH TYPED`, waits while `hold PATH` exists, writes `answer PATH` and answers with
 the text of the file `say`, or with the text typed in capitals; one closed before that writes `closed PATH`.
-`die PATH` ends the process where the generate would begin to wait. The text before
-the cursor's line is written to `prefix`. A sync waits while `hold sync` exists and writes its paths
-(`-PATH` for a tombstone).
+`die PATH` ends the process where the generate would begin to wait, `raise PATH` has it fail there with the
+text in its words. The text before the cursor's line is written to `prefix`. A sync waits while `hold sync`
+exists and writes its paths (`-PATH` for a tombstone).
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class ScriptedEngine:
         (self._folder / "prefix").write_bytes(request.prefix.encode())
         if self._is(f"die {request.path}"):
             os._exit(3)
+        if self._is(f"raise {request.path}"):
+            raise RuntimeError(request.prefix + request.typed)
         try:
             while self._is(f"hold {request.path}"):
                 time.sleep(0.002)
