@@ -31,6 +31,8 @@ class ClientFeatures:
     progress: bool = False
     configuration: bool = False
     inline_completion: bool = False
+    markdown: bool = False
+    """In what a completion item shows beside itself."""
 
 
 @dataclass(frozen=True, slots=True)

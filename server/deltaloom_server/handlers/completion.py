@@ -78,9 +78,11 @@ def _item(snapshot: Snapshot, text: str, replaces: int) -> types.CompletionItem:
 
 
 def _resolve(ls: DeltaloomServer, item: types.CompletionItem) -> types.CompletionItem:
-    """Add the text in full, as a code block."""
+    """Add the text in full, as a code block where the client shows Markdown."""
     edit = item.text_edit
-    if isinstance(edit, types.TextEdit):
+    if isinstance(edit, types.TextEdit) and not ls.session.client.markdown:
+        item.documentation = edit.new_text
+    elif isinstance(edit, types.TextEdit):
         data: Any = item.data
         language = data.get("language", "") if isinstance(data, dict) else ""
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", edit.new_text)), default=0))

@@ -59,10 +59,12 @@ def _initialized(ls: DeltaloomServer, _params: types.InitializedParams) -> None:
 
 def _features(capabilities: types.ClientCapabilities) -> ClientFeatures:
     window, workspace, text = capabilities.window, capabilities.workspace, capabilities.text_document
+    item = text.completion.completion_item if text and text.completion else None
     return ClientFeatures(
         progress=bool(window and window.work_done_progress),
         configuration=bool(workspace and workspace.configuration),
         inline_completion=bool(text and text.inline_completion is not None),
+        markdown=types.MarkupKind.Markdown in ((item and item.documentation_format) or ()),
     )
 
 
