@@ -352,9 +352,14 @@ def _bounded_prefix(prefix: str) -> str:
     return prefix[prefix.find("\n", cut) + 1 :]
 
 
+def usable_cores() -> int:
+    """The cores this process may run on, which a container may have made fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def build_engine(spec: ModelSpec) -> HybridEngine:
     """Load the model of `spec` and make it ready (the worker's default engine). Raises `ModelLoadError`."""
-    torch.set_num_threads(spec.threads or os.cpu_count() or 1)
+    torch.set_num_threads(spec.threads or usable_cores())
     engine = HybridEngine(*load_model(spec), spec)
     engine.reader.calibrate()
     return engine

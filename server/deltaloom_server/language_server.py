@@ -152,6 +152,8 @@ class DeltaloomServer(LanguageServer):
         """Roots or settings changed: begin the context anew, with another worker where the model changed."""
         if self.sync is None or self.client is None or self.watch is None:
             return
+        self.forget_suggestions()
+        before = self.sync.held_number
         self.in_background(self.sync.close())
         self.watch.stop()
         if new_model:
@@ -162,6 +164,7 @@ class DeltaloomServer(LanguageServer):
         self.sync = WorkspaceSync(
             self.session, self.client, self.notices, self.board, self.executor, self.report_soon
         )
+        self.sync.held_number = before + 1  # answers still under way belong to the old context
         if self.session.context is not None:
             self.sync.start()
             self.watch.start()

@@ -87,7 +87,7 @@ class WorkspaceSync:
         self._failures = 0
         self._working: asyncio.Task[None] | None = None
         self._again = False
-        self._is_compacting = False
+        self._reads_anew = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
 
@@ -115,6 +115,8 @@ class WorkspaceSync:
 
     def worker_changed(self) -> None:
         """The client's state changed: a worker that came up new has to be given everything again."""
+        if self.state == "ready" and (self._client.state != "ready" or self._held_is_lost()):
+            self._set_state("unavailable", self._client.detail or "The model worker is being replaced.")
         if self._client.state == "ready" and (self._held_is_lost() or self.state == "unavailable"):
             self._later("sync", 0.0, self._begin)
 
@@ -139,10 +141,10 @@ class WorkspaceSync:
             return
         if self._working is None:
             self._begin()
-        # What is held while a compaction reads is older, but whole: better than waiting for all of it.
-        if self._working is not None and self.state == "ready" and not self._is_compacting:
-            # Shielded: a superseded completion must not stop the sync that others wait for.
-            await asyncio.shield(self._working)
+        # What is held while everything is read anew is older, but whole: better than waiting for all of it.
+        if self._working is not None and self.state == "ready" and not self._reads_anew:
+            # Neither does a superseded completion stop the sync, nor a cancelled sync the completion.
+            await asyncio.wait([self._working])
 
     async def close(self) -> None:
         """Stop at once; nothing is awaited but the cancelled work's own end."""
@@ -183,7 +185,11 @@ class WorkspaceSync:
     def _turn_done(self, task: asyncio.Task[None]) -> None:
         self._working = None
         if task.cancelled() and not self._closed:
-            self._set_state("cancelled", "Reading the repository was cancelled.")
+            if self._held is None:
+                self._set_state("cancelled", "Reading the repository was cancelled.")
+            else:  # what was held goes on holding, and the next change reads what this turn would have
+                self._layout_due = True
+                self._set_state("ready")
         elif self._again:
             self._later("sync", 0.0, self._begin)
 
@@ -243,24 +249,28 @@ class WorkspaceSync:
         context = self._session.context
         if context is None:
             return
-        self._is_compacting = True
         try:
             await self._read_anew(context, compaction=True)
         except TextsStale:
             self._layout_due = self._again = True
-        finally:
-            self._is_compacting = False
 
     async def _read_anew(self, context: RepositoryContext, *, compaction: bool) -> None:
         """A new layout, and the worker's state brought to it."""
         cancelled = threading.Event()
-        with self._board.work("Deltaloom", self._cancel) as progress:
-            try:
-                await self._lay_out(context, progress, cancelled)
-            finally:
-                cancelled.set()
-            if self._session.context is context:
-                await self._sync(context, progress, compaction=compaction)
+        self._reads_anew = True
+        try:
+            with self._board.work("Deltaloom", self._cancel) as progress:
+                try:
+                    await self._lay_out(context, progress, cancelled)
+                except BaseException:
+                    self._layout_due = True  # whatever ended it: the layout is still to be made
+                    raise
+                finally:
+                    cancelled.set()
+                if self._session.context is context:
+                    await self._sync(context, progress, compaction=compaction)
+        finally:
+            self._reads_anew = False
 
     def _cancel(self) -> None:
         if self._working is not None:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from lsprotocol import types
 
 from ..logs import set_level
+from ..settings import known_keys
 
 if TYPE_CHECKING:
     from ..language_server import DeltaloomServer
 
 SECTION = "deltaloom"
+SECTIONS = frozenset(key.partition(".")[0] for key in known_keys())
 
 
 def register(server: DeltaloomServer) -> None:
@@ -27,6 +29,8 @@ def _did_change_configuration(ls: DeltaloomServer, params: types.DidChangeConfig
     tree = params.settings
     if isinstance(tree, dict) and SECTION in tree:
         tree = tree[SECTION]
+    elif isinstance(tree, dict) and not set(tree) & SECTIONS:
+        tree = None  # other servers' settings, or none at all: nothing was said about ours
     if tree is None and ls.session.client.configuration:
         ls.in_background(_pull(ls))  # the editor keeps its settings for itself until it is asked
     elif tree is not None:

@@ -82,6 +82,7 @@ def test_the_open_file_does_not_stand_at_the_end_of_the_log_too(context: Reposit
 def test_undo_to_the_base_after_a_stale_copy_appends_again(context: RepositoryContext) -> None:
     context.document_changed("a.py", "a1")
     context.document_changed("b.py", "b1")
+    context.activate(None)
     context.document_changed("a.py", "a0")
     context.activate(None)
     assert log_of(context) == ["a.py:a1", "b.py:b1", "a.py:a0"]

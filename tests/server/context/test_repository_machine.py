@@ -99,7 +99,7 @@ class ContextMachine(RuleBasedStateMachine):
                 # Never shown is right for what is gone, empty, or open as it was when it was opened.
                 assert not live or live == self.opened.get(path), path
             elif shown.tombstone:
-                assert live is None, path
+                assert not live, path  # gone, or empty, which shows no more
             else:
                 assert live is not None
                 assert shown.digest == text_digest(live), path
