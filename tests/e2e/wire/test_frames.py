@@ -29,55 +29,58 @@ async def errors_after(server: Any, data: bytes) -> list[int]:
     return [error["code"] for error in server.errors]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(b'{"jsonrpc": "2.0", "id": 7, "meth', id="broken off"),
-        pytest.param(b"", id="empty"),
-        pytest.param(b"\xff\xfe{}", id="not UTF-8"),
-        pytest.param(b'{"jsonrpc": "2.0", "method": "\xc3\x28", "id": 1}', id="broken UTF-8"),
-        pytest.param(b"[" * 200_000, id="too deep"),
-        pytest.param(b"GET / HTTP/1.1", id="another protocol"),
-    ],
-)
-async def test_a_body_that_is_no_json_is_a_parse_error(server, body: bytes) -> None:
-    assert await errors_after(server, frame(body)) == [PARSE_ERROR]
+NO_JSON = {
+    "broken off": b'{"jsonrpc": "2.0", "id": 7, "meth',
+    "empty": b"",
+    "not UTF-8": b"\xff\xfe{}",
+    "broken UTF-8": b'{"jsonrpc": "2.0", "method": "\xc3\x28", "id": 1}',
+    "too deep": b"[" * 200_000,
+    "another protocol": b"GET / HTTP/1.1",
+}
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        pytest.param([], id="an empty batch"),
-        pytest.param([{"jsonrpc": "2.0", "id": 1, "method": "shutdown"}], id="a batch"),
-        pytest.param("shutdown", id="a text"),
-        pytest.param(None, id="null"),
-        pytest.param({"jsonrpc": "1.0", "method": "exit"}, id="another version"),
-        pytest.param({"method": "exit"}, id="no version"),
-        pytest.param({"jsonrpc": "2.0"}, id="neither method nor id"),
-        pytest.param({"jsonrpc": "2.0", "id": None, "method": "shutdown"}, id="a null id"),
-        pytest.param({"jsonrpc": "2.0", "id": [1], "method": "shutdown"}, id="a list as id"),
-        pytest.param({"jsonrpc": "2.0", "id": True, "method": "shutdown"}, id="a truth value as id"),
-        pytest.param({"jsonrpc": "2.0", "method": 5}, id="a number as method"),
-    ],
-)
-async def test_json_that_is_no_message_is_an_invalid_request(server, message: object) -> None:
-    assert await errors_after(server, frame(json.dumps(message).encode())) == [INVALID_REQUEST]
+async def test_a_body_that_is_no_json_is_a_parse_error(server) -> None:
+    for case, body in NO_JSON.items():
+        assert await errors_after(server, frame(body)) == [PARSE_ERROR], case
+        server.errors.clear()
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        pytest.param(b"Content-Length: nonsense\r\n\r\n", id="no number"),
-        pytest.param(b"Content-Length: -5\r\n\r\n", id="negative"),
-        pytest.param(b"Content-Type: text/plain\r\n\r\n", id="no length"),
-        pytest.param(b"Content-Length: 99999999999999\r\n\r\n", id="absurd"),
-        pytest.param(b"Content-Length: 4000000000\r\n\r\n", id="too long to hold"),
-        pytest.param(b"\r\n\r\nsome debugging output\r\n", id="noise"),
-        pytest.param(b"x" * 100_000 + b"\r\n", id="an endless line"),
-    ],
-)
-async def test_bytes_that_are_no_frame_are_skipped_up_to_the_next(server, data: bytes) -> None:
-    assert await errors_after(server, data) == [PARSE_ERROR]
+NO_MESSAGES = {
+    "an empty batch": [],
+    "a batch": [{"jsonrpc": "2.0", "id": 1, "method": "shutdown"}],
+    "a text": "shutdown",
+    "null": None,
+    "another version": {"jsonrpc": "1.0", "method": "exit"},
+    "no version": {"method": "exit"},
+    "neither method nor id": {"jsonrpc": "2.0"},
+    "a null id": {"jsonrpc": "2.0", "id": None, "method": "shutdown"},
+    "a list as id": {"jsonrpc": "2.0", "id": [1], "method": "shutdown"},
+    "a truth value as id": {"jsonrpc": "2.0", "id": True, "method": "shutdown"},
+    "a number as method": {"jsonrpc": "2.0", "method": 5},
+}
+
+
+async def test_json_that_is_no_message_is_an_invalid_request(server) -> None:
+    for case, message in NO_MESSAGES.items():
+        assert await errors_after(server, frame(json.dumps(message).encode())) == [INVALID_REQUEST], case
+        server.errors.clear()
+
+
+NO_FRAMES = {
+    "no number": b"Content-Length: nonsense\r\n\r\n",
+    "negative": b"Content-Length: -5\r\n\r\n",
+    "no length": b"Content-Type: text/plain\r\n\r\n",
+    "absurd": b"Content-Length: 99999999999999\r\n\r\n",
+    "too long to hold": b"Content-Length: 4000000000\r\n\r\n",
+    "noise": b"\r\n\r\nsome debugging output\r\n",
+    "an endless line": b"x" * 100_000 + b"\r\n",
+}
+
+
+async def test_bytes_that_are_no_frame_are_skipped_up_to_the_next(server) -> None:
+    for case, data in NO_FRAMES.items():
+        assert await errors_after(server, data) == [PARSE_ERROR], case
+        server.errors.clear()
 
 
 async def test_a_length_too_small_costs_only_that_message(server) -> None:
@@ -124,21 +127,19 @@ async def test_unknown_methods_are_named_and_unknown_notifications_passed_over(s
     assert await errors_after(server, b"") == []
 
 
-@pytest.mark.parametrize(
-    ("method", "params"),
-    [
-        ("textDocument/inlineCompletion", None),
-        ("textDocument/inlineCompletion", [1, 2]),
-        ("textDocument/inlineCompletion", {"position": {"line": 0, "character": 0}}),
-        ("textDocument/inlineCompletion", {"textDocument": {"uri": 5}, "position": "here", "context": {}}),
+async def test_parameters_of_the_wrong_shape_are_refused(server) -> None:
+    ghost, nowhere = "textDocument/inlineCompletion", {"line": 0, "character": 0}
+    for method, params in [
+        (ghost, None),
+        (ghost, [1, 2]),
+        (ghost, {"position": nowhere}),
+        (ghost, {"textDocument": {"uri": 5}, "position": "here", "context": {}}),
         ("textDocument/completion", {"textDocument": {"uri": "file:///a"}, "position": {"line": "one"}}),
         ("completionItem/resolve", {"kind": "no label"}),
-    ],
-)
-async def test_parameters_of_the_wrong_shape_are_refused(server, method: str, params: object) -> None:
-    with pytest.raises(Exception, match="aren't valid") as refused:
-        await server.request(method, params)
-    assert refused.value.code == INVALID_PARAMS
+    ]:
+        with pytest.raises(Exception, match="aren't valid") as refused:
+            await server.request(method, params)
+        assert refused.value.code == INVALID_PARAMS
 
 
 async def test_answers_to_nothing_that_was_asked_are_passed_over(server) -> None:
