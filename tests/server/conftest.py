@@ -77,7 +77,8 @@ class ScriptedClient:
         self.supersede = 0
         """So many syncs are answered with "a newer revision took over"."""
         self.errors: list[Exception] = []
-        """What the next syncs fail with."""
+        """What the next syncs fail with, and `count_errors` the next counts."""
+        self.count_errors: list[Exception] = []
         self.closed = False
         self._events = events
 
@@ -103,6 +104,8 @@ class ScriptedClient:
 
     async def count(self, request: CountRequest) -> CountResult:
         self.counts.append(request)
+        if self.count_errors:
+            raise self.count_errors.pop(0)
         self.texts |= request.texts
         held = [self.texts.get(segment.digest) for segment in request.segments]
         return CountResult([-1 if text is None else len(text.split()) + 1 for text in held])
