@@ -75,8 +75,10 @@ async def _demonstrate(console: Console, workspace: Path, cursors: list[Cursor])
     from deltaloom_server.cli.progress import TerminalProgress
     from deltaloom_server.cli.server_report import wait_until_ready
 
+    # Every answer is the model's own: an earlier suggestion would answer without showing what that costs.
+    options = {"completion": {"reuse": False}, **OWN_WORKER_OPTIONS}
     with own_worker() as environment, TerminalProgress() as progress:
-        async with start_server([workspace], dict(OWN_WORKER_OPTIONS), progress.take, environment) as client:
+        async with start_server([workspace], options, progress.take, environment) as client:
             show_context(console, workspace, await wait_until_ready(client))
             editor = HeadlessEditor(client)
             problems = []
