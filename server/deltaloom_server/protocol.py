@@ -141,8 +141,9 @@ class DeltaloomProtocol(LanguageServerProtocol):
             self.handle_message(self.structure_message(message))
         except Exception as error:
             _LOG.warning("A response can't be used: %s", describe(error))
-            if (future := self._request_futures.pop(message["id"], None)) is not None:
-                future.cancel()
+            identifier = message["id"]
+            if isinstance(identifier, int | str) and identifier in self._request_futures:
+                self._request_futures.pop(identifier).cancel()
 
     # -- what goes out -----------------------------------------------------------------------------------
 

@@ -85,6 +85,7 @@ class WorkspaceSync:
         self._held: _Held | None = None
         self._revision = 0
         self._failures = 0
+        self._trouble = ""
         self._working: asyncio.Task[None] | None = None
         self._again = False
         self._reads_anew = False
@@ -203,13 +204,13 @@ class WorkspaceSync:
             self._failed("Reading the repository failed; see `deltaloom logs`.")
         else:
             self._failures = 0
-            if self.detail:
-                self._notices.forget(self.detail)
+            self._notices.forget(self._trouble)
             self._set_state("ready" if self._session.context is not None else "idle")
 
     def _failed(self, sentence: str) -> None:
         self._held = None
         self._failures += 1
+        self._trouble = sentence
         self._set_state("unavailable", sentence)
         self._notices.tell(sentence)
         # The client starts a worker that crashed again, and says itself when that has become pointless.

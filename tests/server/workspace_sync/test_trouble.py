@@ -74,6 +74,7 @@ async def test_a_failure_is_told_once_and_tried_again(rig: Any) -> None:
     assert rig.server.told == ["Out of memory."]
     assert rig.sync.is_current
     assert rig.sync.detail == ""
+    assert rig.server.notices.told == ()
 
 
 async def test_a_failure_of_our_own_is_told_without_its_words(rig: Any) -> None:
