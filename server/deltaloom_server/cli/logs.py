@@ -6,6 +6,7 @@ Invariant: only files are read; following survives rotation, and a log that does
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -34,13 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not files and not arguments.follow:
         print(f"There are no logs in {folder} yet.")
         return 0
-    followed = {}
-    for path in files:
+    followed = {path: _Follower(path) for path in files}
+    for path, follower in followed.items():
         print(f"==> {path}")
-        text = path.read_text(encoding="utf-8", errors="replace")
-        lines = text.splitlines()
+        lines = follower.read_more(unfinished=True).splitlines()
         print("\n".join(lines[len(lines) - arguments.lines :] if arguments.lines else []))
-        followed[path] = _Follower(path, path.stat().st_size)
     if arguments.follow:
         _follow(folder, followed)
     return 0
@@ -52,26 +51,31 @@ def log_files(folder: Path) -> list[Path]:
 
 
 class _Follower:
-    """One log that is being followed, from byte `position` on."""
+    """One log that is being followed; nothing of it has been read yet."""
 
-    def __init__(self, path: Path, position: int) -> None:
-        self.path = path
-        self.position = position
-        self.inode = path.stat().st_ino
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self._inode = 0
 
-    def read_more(self) -> str:
-        """Whole lines written since the last call; after a rotation, the new file from its start."""
+    def read_more(self, *, unfinished: bool = False) -> str:
+        """Lines written since the last call; after a rotation, the new file from its start.
+
+        A last line that is still being written comes with its end, or at once with `unfinished`.
+        """
         try:
-            info = self.path.stat()
-            if info.st_ino != self.inode or info.st_size < self.position:
-                self.inode, self.position = info.st_ino, 0
-            with self.path.open("rb") as file:
-                file.seek(self.position)
-                data = file.read()
-        except FileNotFoundError:
+            file = self._path.open("rb")
+        except FileNotFoundError:  # between the old file's going and the new one's coming
             return ""
-        data = data[: data.rfind(b"\n") + 1]
-        self.position += len(data)
+        with file:
+            info = os.fstat(file.fileno())
+            if info.st_ino != self._inode or info.st_size < self._position:
+                self._inode, self._position = info.st_ino, 0
+            file.seek(self._position)
+            data = file.read()
+        if not unfinished:
+            data = data[: data.rfind(b"\n") + 1]
+        self._position += len(data)
         return data.decode("utf-8", "replace")
 
 
@@ -79,7 +83,7 @@ def _follow(folder: Path, followed: dict[Path, _Follower]) -> None:
     last_shown: Path | None = None
     while True:
         for path in log_files(folder):
-            follower = followed.setdefault(path, _Follower(path, 0))
+            follower = followed.setdefault(path, _Follower(path))
             if more := follower.read_more():
                 if path != last_shown:
                     print(f"==> {path}")
