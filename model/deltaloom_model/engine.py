@@ -47,6 +47,7 @@ from deltaloom_model.loading.build import load_model
 from deltaloom_model.prefill import Reader, chunk_edges
 from deltaloom_model.prompts import PromptFormat
 from deltaloom_model.sampling import logits_digest, top_tokens
+from deltaloom_model.threads import thread_count
 from deltaloom_model.token_healing import TokenIndex, split_typed
 from deltaloom_model.token_sequence import TokenIds, TokenPart, TokenSequence, common_prefix_length
 from deltaloom_model.tokenizer import SegmentTokenizer
@@ -352,14 +353,9 @@ def _bounded_prefix(prefix: str) -> str:
     return prefix[prefix.find("\n", cut) + 1 :]
 
 
-def usable_cores() -> int:
-    """The cores this process may run on, which a container may have made fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def build_engine(spec: ModelSpec) -> HybridEngine:
     """Load the model of `spec` and make it ready (the worker's default engine). Raises `ModelLoadError`."""
-    torch.set_num_threads(spec.threads or usable_cores())
+    torch.set_num_threads(thread_count(spec))
     engine = HybridEngine(*load_model(spec), spec)
     engine.reader.calibrate()
     return engine

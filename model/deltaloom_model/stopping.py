@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from deltaloom_model.api import StopRules
 
+_TAB = 4
 _LONGEST_LOOP = 32
 _LOOPED_TIMES = 4
 _SHORTEST_LOOPED = 16
@@ -29,15 +30,28 @@ def loop_start(text: str) -> int | None:
     return None
 
 
-class StopChecker:
-    """Collects the produced text and says when a rule, or `loop_start`, has ended it.
+def indentation(line: str) -> int:
+    """Columns before a line's first character that is neither space nor tab; `block_indent` counts in them.
 
-    Tabs count to the next multiple of `tab` columns, as editors and Python's tokenizer do at 8; here 4, the
-    width most code is shown with, since only whether a line is *less* indented matters.
+    Tabs count to the next multiple of 4 columns, the width most code is shown with (editors and Python's
+    tokenizer use 8), since only whether a line is *less* indented matters.
     """
+    columns = 0
+    for character in line:
+        if character == " ":
+            columns += 1
+        elif character == "\t":
+            columns += _TAB - columns % _TAB
+        else:
+            break
+    return columns
 
-    def __init__(self, rules: StopRules, tab: int = 4) -> None:
-        self._rules, self._tab = rules, tab
+
+class StopChecker:
+    """Collects the produced text and says when a rule, or `loop_start`, has ended it."""
+
+    def __init__(self, rules: StopRules) -> None:
+        self._rules = rules
         self.text = ""
         self.stopped = False
 
@@ -98,19 +112,8 @@ class StopChecker:
 
     def _is_indented_less(self, line: str) -> bool:
         indent = self._rules.block_indent
-        return indent is not None and self._columns(line) < indent
+        return indent is not None and indentation(line) < indent
 
     def _is_repeated(self, line: str, kept: list[str]) -> bool:
         count = self._rules.repeats
         return count > 0 and len(kept) >= count and all(text == line.strip() for text in kept[-count:])
-
-    def _columns(self, line: str) -> int:
-        columns = 0
-        for character in line:
-            if character == " ":
-                columns += 1
-            elif character == "\t":
-                columns += self._tab - columns % self._tab
-            else:
-                break
-        return columns

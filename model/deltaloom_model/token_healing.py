@@ -10,7 +10,7 @@ Invariant: the bytes produced begin with the held bytes; without held bytes noth
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 import torch
 from torch import Tensor
@@ -41,9 +41,7 @@ class TokenIndex:
         Never empty: a byte-level vocabulary has every single byte.
         """
         first = bisect_left(self._bytes, held)
-        last = first
-        while last < len(self._bytes) and self._bytes[last].startswith(held):
-            last += 1
+        last = bisect_right(self._bytes, held, lo=first, key=lambda data: data[: len(held)])
         found = self._tokens[first:last]
         for size in range(1, len(held)):
             at = bisect_left(self._bytes, held[:size])

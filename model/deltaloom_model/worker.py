@@ -32,6 +32,7 @@ from deltaloom_model.runtime_folder import (
     write_token,
 )
 from deltaloom_model.spawn import READY, try_lock
+from deltaloom_model.threads import thread_count
 from deltaloom_model.worker_log import open_log
 from deltaloom_model.worker_server import WorkerServer
 
@@ -102,8 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def own_threads(spec: ModelSpec) -> None:
     """Decide how many threads the numerical libraries use; it must come before the first import of torch."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = str(spec.threads or cores)
+    threads = str(thread_count(spec))
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = threads
     # Some ten microseconds of spinning: one pass is hundreds of short parallel regions, and sleeping after

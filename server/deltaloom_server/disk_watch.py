@@ -7,7 +7,6 @@ was asked for; a file that a document owns by then keeps the editor's text.
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING
 
 from .context.reading import load_text
@@ -17,7 +16,6 @@ from .context.roots import gone_sentence
 from .context.scan import check_paths
 from .context.watch import RESCAN, Changes, Watcher
 from .logs import get_logger
-from .settings import is_project_file
 
 if TYPE_CHECKING:
     from .language_server import DeltaloomServer
@@ -61,8 +59,7 @@ class DiskWatch:
         if changes is RESCAN:
             server.sync.request_layout(RESCAN_DELAY_SECONDS)
             return
-        roots = {folder for root in server.session.roots for folder in (root.folder, root.real)}
-        if any(is_project_file(os.path.basename(p)) and os.path.dirname(p) in roots for p in changes):
+        if any(map(server.session.is_project_file, changes)):
             from .handlers.configuration import settings_changed
 
             settings_changed(server)

@@ -136,17 +136,11 @@ class DeltaloomServer(LanguageServer):
         if self.client is not None or self._exit is None:
             return
         from .disk_watch import DiskWatch
-        from .workspace_sync import WorkspaceSync
 
         self.session.begin_context()
         self.client = self._client_factory(self, _model_spec(self.session.settings))
-        self.sync = WorkspaceSync(
-            self.session, self.client, self.notices, self.board, self.executor, self.report_soon
-        )
         self.watch = DiskWatch(self)
-        if self.session.context is not None:
-            self.sync.start()
-            self.watch.start()
+        self._follow_context(self.client, self.watch)
 
     def restart_context(self, *, new_model: bool) -> None:
         """Roots or settings changed: begin the context anew, with another worker where the model changed."""
@@ -159,15 +153,19 @@ class DeltaloomServer(LanguageServer):
         if new_model:
             self.in_background(self.client.close())
             self.client = self._client_factory(self, _model_spec(self.session.settings))
+        self._follow_context(self.client, self.watch)
+        self.sync.held_number = before + 1  # answers still under way belong to the old context
+
+    def _follow_context(self, client: ModelClient, watch: DiskWatch) -> None:
+        """A sync of its own for the session's context, and the disk watched for it."""
         from .workspace_sync import WorkspaceSync
 
         self.sync = WorkspaceSync(
-            self.session, self.client, self.notices, self.board, self.executor, self.report_soon
+            self.session, client, self.notices, self.board, self.executor, self.report_soon
         )
-        self.sync.held_number = before + 1  # answers still under way belong to the old context
         if self.session.context is not None:
             self.sync.start()
-            self.watch.start()
+            watch.start()
 
     def engine_changed(self, state: str, detail: str) -> None:
         """The worker's state changed (called on the loop)."""

@@ -18,7 +18,7 @@ from .context.roots import Root, name_roots, shown_path
 from .documents import Change, CursorText, DocumentSnapshot, TextDocument
 from .errors import UnknownDocument
 from .positions import PositionEncoding
-from .settings import CompletionSettings, Settings, resolve
+from .settings import CompletionSettings, Settings, is_project_file, resolve
 
 if TYPE_CHECKING:
     from .context.repository import RepositoryContext
@@ -55,6 +55,11 @@ class Snapshot:
     @property
     def uri(self) -> str:
         return self.document.uri
+
+    @property
+    def offset(self) -> int:
+        """Code points before the cursor."""
+        return len(self.cursor.prefix) + len(self.cursor.typed)
 
 
 class Session:
@@ -102,6 +107,11 @@ class Session:
         self.context = RepositoryContext(self.roots, self.settings.context) if self.roots else None
         for document in self.documents.values():
             self._enter(document)
+
+    def is_project_file(self, absolute: str) -> bool:
+        """Is this one of the files that a root's settings are read from?"""
+        folder, name = os.path.split(absolute)
+        return is_project_file(name) and any(folder in (root.folder, root.real) for root in self.roots)
 
     @property
     def workspace(self) -> str:

@@ -73,7 +73,6 @@ class Cursor:
     character: int
     automatic: bool = False
     explicit: bool = False
-    single_line: bool = False
     selected: str | None = None
     selected_from: int = 0
 
@@ -120,9 +119,7 @@ class Suggester:
         line = _cursor_line(snapshot, cursor)
         head = snapshot.cursor.prefix + line.typed
         try:
-            ask = judge_cursor(
-                line, snapshot.settings, automatic=cursor.automatic, single_line=cursor.single_line
-            )
+            ask = judge_cursor(line, snapshot.settings, automatic=cursor.automatic)
             if isinstance(ask, str):
                 raise _NoSuggestion(ask)
             suggestion = self._remembered(snapshot, head)
@@ -228,7 +225,7 @@ class Suggester:
         # Compared as whole texts: a change elsewhere in the document must not pass for typing.
         old, new = snapshot.document.text, document.text
         typed = len(new) - len(old)
-        at = len(old) - len(snapshot.cursor.suffix)
+        at = snapshot.offset
         return (
             0 <= typed < len(suggestion.text)
             and new[at : at + typed] == suggestion.text[:typed]
@@ -258,19 +255,13 @@ async def _start(client: Any) -> None:
 
 def _cursor_line(snapshot: Snapshot, cursor: Cursor) -> CursorLine:
     document = snapshot.document
-    rest, _, _ = _newlines(snapshot.cursor.suffix[: _end_of_line(snapshot)]).partition("\n")
+    rest = document.line_text(snapshot.line)[len(snapshot.cursor.typed) :]
     typed = snapshot.cursor.typed
     if cursor.selected is not None:
         start = document.offset_at(snapshot.line, cursor.selected_from) - len(snapshot.cursor.prefix)
         typed = typed[: max(0, start)] + cursor.selected
     below = (document.line_text(number) for number in _numbers_below(snapshot))
     return CursorLine(typed, rest, next((text for text in below if text.strip()), ""))
-
-
-def _end_of_line(snapshot: Snapshot) -> int:
-    """Code points from the cursor to the end of its line."""
-    whole = len(snapshot.document.line_text(snapshot.line))
-    return max(0, whole - len(snapshot.cursor.typed))
 
 
 def _numbers_below(snapshot: Snapshot) -> range:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deltaloom_server.cli.editor import HeadlessEditor
-
 
 def uri(path: Path) -> dict[str, Any]:
     return {"textDocument": {"uri": path.as_uri()}}
@@ -162,7 +160,3 @@ async def test_a_file_outside_every_folder_is_answered_alone(
         answer, report = await server.ask(path, "return ")
         assert answer.text
         assert not report.last_completion.repository_context
-
-
-def test_the_editor_used_here_is_the_command_lines_own() -> None:
-    assert HeadlessEditor.ghost_text.__doc__

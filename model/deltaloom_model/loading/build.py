@@ -10,9 +10,10 @@ import torch
 from deltaloom_model.api import ModelInfo, ModelSpec
 from deltaloom_model.errors import ModelLoadError
 from deltaloom_model.hybrid_model import HybridModel
-from deltaloom_model.loading.folder import ModelFolder, open_model_folder, resolve_model_folder
+from deltaloom_model.loading.folder import ModelFolder, open_model_folder
 from deltaloom_model.loading.manifest import model_hash
 from deltaloom_model.loading.weights import load_weights
+from deltaloom_model.runtime_folder import model_folder
 from deltaloom_model.tokenizer import SegmentTokenizer
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -20,7 +21,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torc
 
 def load_model(spec: ModelSpec) -> tuple[HybridModel, SegmentTokenizer, ModelInfo]:
     """Read the model that `spec` names, dequantizing 4-bit weights. Raises `ModelLoadError`."""
-    folder = open_model_folder(resolve_model_folder(spec.path))
+    folder = open_model_folder(model_folder(spec))
     device = _device(spec.device)
     dtype = _dtype(spec.dtype, device)
     tokenizer = folder.load_tokenizer()

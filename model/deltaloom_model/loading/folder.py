@@ -99,13 +99,6 @@ class ModelFolder:
         return PromptFormat.for_model(tokenizer, self.config.fim_order, self.config.eos_token_ids)
 
 
-def resolve_model_folder(path: str) -> Path:
-    """The folder that a `ModelSpec.path` names: "nano" is the embedded model. It need not exist."""
-    if path == "nano":
-        return Path(__file__).resolve().parent.parent / "nano"
-    return Path(path).expanduser().resolve()
-
-
 def open_model_folder(path: Path) -> ModelFolder:
     """Look at a model folder. Raises `ModelLoadError`, one sentence naming the file, if it can't be used."""
     if not path.is_dir():

@@ -16,7 +16,7 @@ from pathlib import Path
 from deltaloom_server.bench.sample import sample_workspace
 from deltaloom_server.cli.cursors import Cursor, find_cursors
 from deltaloom_server.cli.editor import HeadlessEditor
-from deltaloom_server.cli.lsp_client import OWN_WORKER_OPTIONS, LspClient, own_worker, start_server
+from deltaloom_server.cli.lsp_client import LspClient, start_measured_server
 from deltaloom_server.cli.progress import TerminalProgress
 from deltaloom_server.cli.server_report import fetch_report, wait_until_ready
 from deltaloom_server.cli.sizes import format_milliseconds
@@ -96,10 +96,9 @@ async def _measure(workspace: Path, tokens: int) -> list[Measured]:
         "context": {"max_tokens": tokens},
         # Every answer is the model's own: what an earlier suggestion would answer costs nothing.
         "completion": {"multiline": False, "max_new_tokens": 16, "reuse": False},
-        **OWN_WORKER_OPTIONS,
     }
-    with own_worker() as environment, TerminalProgress() as progress:
-        async with start_server([workspace], settings, progress.take, environment) as client:
+    with TerminalProgress() as progress:
+        async with start_measured_server(workspace, settings, progress.take) as client:
             await wait_until_ready(client)
             bench = _Bench(client, asked)
             await _edit_open_file(bench, asked)

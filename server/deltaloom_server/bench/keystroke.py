@@ -17,7 +17,7 @@ from typing import Any
 from deltaloom_server.bench.sample import sample_workspace
 from deltaloom_server.cli.cursors import Cursor, find_cursors
 from deltaloom_server.cli.editor import HeadlessEditor
-from deltaloom_server.cli.lsp_client import OWN_WORKER_OPTIONS, LspClient, own_worker, start_server
+from deltaloom_server.cli.lsp_client import LspClient, start_measured_server
 from deltaloom_server.cli.progress import TerminalProgress
 from deltaloom_server.cli.server_report import ServerReport, fetch_report, wait_until_ready
 from deltaloom_server.errors import DeltaloomError
@@ -81,11 +81,10 @@ async def _measure(workspace: Path, options: argparse.Namespace) -> tuple[Server
     settings: dict[str, Any] = {
         "completion": {"multiline": False, "max_new_tokens": options.max_new_tokens},
         "context": {"max_tokens": options.context},
-        **OWN_WORKER_OPTIONS,
     }
     cursors = find_cursors(workspace, _CURSORS)
-    with own_worker() as environment, TerminalProgress() as progress:
-        async with start_server([workspace], settings, progress.take, environment) as client:
+    with TerminalProgress() as progress:
+        async with start_measured_server(workspace, settings, progress.take) as client:
             await wait_until_ready(client)
             editor = HeadlessEditor(client)
             keystrokes: list[Keystroke] = []

@@ -71,14 +71,14 @@ def _copied(source: Path) -> Iterator[Path]:
 async def _demonstrate(console: Console, workspace: Path, cursors: list[Cursor]) -> list[str]:
     from deltaloom_server.cli.demo_view import show_context, show_restores
     from deltaloom_server.cli.editor import HeadlessEditor
-    from deltaloom_server.cli.lsp_client import OWN_WORKER_OPTIONS, own_worker, start_server
+    from deltaloom_server.cli.lsp_client import start_measured_server
     from deltaloom_server.cli.progress import TerminalProgress
     from deltaloom_server.cli.server_report import wait_until_ready
 
     # Every answer is the model's own: an earlier suggestion would answer without showing what that costs.
-    options = {"completion": {"reuse": False}, **OWN_WORKER_OPTIONS}
-    with own_worker() as environment, TerminalProgress() as progress:
-        async with start_server([workspace], options, progress.take, environment) as client:
+    options = {"completion": {"reuse": False}}
+    with TerminalProgress() as progress:
+        async with start_measured_server(workspace, options, progress.take) as client:
             show_context(console, workspace, await wait_until_ready(client))
             editor = HeadlessEditor(client)
             problems = []

@@ -20,10 +20,7 @@ def show_context(console: Console, workspace: Path, report: ServerReport) -> Non
     console.print(
         f"[bold]{escape(workspace.name)}[/]: {report.files} files, {report.tokens:,} tokens in context"
     )
-    if report.context.left_out_by_reason:
-        counted = ", ".join(
-            f"{count} {reason}" for reason, count in report.context.left_out_by_reason.items()
-        )
+    if counted := report.context.left_out_counts:
         console.print(f"[dim]left out: {escape(counted)}[/]")
     if report.model:
         console.print(f"[dim]model: {escape(report.model)}[/]")
@@ -44,10 +41,9 @@ def show_answer(
     console.print(f"   {escape(cursor.typed)}[reverse] [/][cyan]{escape(first)}[/]", soft_wrap=True)
     for line in others:
         console.print(f"   [cyan]{escape(line)}[/]", soft_wrap=True)
-    read = ", ".join(f"{count} {cause}" for cause, count in last.read.items() if count) or "nothing"
     console.print(
         f"   [dim]{format_milliseconds(suggestion.milliseconds)}; {last.new_tokens} new tokens; "
-        f"read {read}; context {last.context_tokens:,}[/]"
+        f"read {last.read_by_cause}; context {last.context_tokens:,}[/]"
     )
 
 

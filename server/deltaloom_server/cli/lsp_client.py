@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,18 +176,6 @@ def server_command() -> list[str]:
     return [sys.executable, "-P", "-m", "deltaloom_server", "lsp"]
 
 
-@contextlib.contextmanager
-def own_worker() -> Iterator[dict[str, str]]:
-    """An environment in which a server starts a model worker of its own, so that what is measured begins cold
-    and nobody else's work is in it."""
-    with tempfile.TemporaryDirectory(prefix="dl-", ignore_cleanup_errors=True) as folder:
-        yield {**os.environ, "XDG_RUNTIME_DIR": folder}
-
-
-OWN_WORKER_OPTIONS: Mapping[str, Json] = {"worker": {"idle_seconds": 1}}
-"""Settings for such a server: its worker is of no use to anyone afterwards."""
-
-
 @contextlib.asynccontextmanager
 async def start_server(
     roots: Sequence[Path],
@@ -214,3 +202,16 @@ async def start_server(
         yield client
     finally:
         await client.close()
+
+
+@contextlib.asynccontextmanager
+async def start_measured_server(
+    root: Path, options: dict[str, Json], on_notification: NotificationHandler
+) -> AsyncIterator[LspClient]:
+    """Like `start_server`, with a model worker of the server's own: what is measured begins cold, and nobody
+    else's work is in it. The worker leaves soon afterwards, as it is of no use to anyone."""
+    with tempfile.TemporaryDirectory(prefix="dl-", ignore_cleanup_errors=True) as folder:
+        environment = {**os.environ, "XDG_RUNTIME_DIR": folder}
+        options = {**options, "worker": {"idle_seconds": 1}}
+        async with start_server([root], options, on_notification, environment) as client:
+            yield client

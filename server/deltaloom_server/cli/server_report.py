@@ -40,6 +40,11 @@ class LastCompletion(msgspec.Struct, frozen=True, kw_only=True):
     milliseconds: float = 0.0
 
     @property
+    def read_by_cause(self) -> str:
+        """What was read, for people: "414 anchor, 6 typed"."""
+        return ", ".join(f"{count} {cause}" for cause, count in self.read.items() if count) or "nothing"
+
+    @property
     def tokens_read(self) -> int:
         """Tokens of the prompt that went through the model for this completion; new ones aren't counted."""
         return sum(count for cause, count in self.read.items() if cause != "decode")
@@ -76,6 +81,11 @@ class ContextStatus(msgspec.Struct, frozen=True, kw_only=True):
     left_out: list[LeftOutFile] = []
     left_out_by_reason: dict[str, int] = {}
     notes: list[str] = []
+
+    @property
+    def left_out_counts(self) -> str:
+        """How many files each reason keeps out, for people; "" where none is left out."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.left_out_by_reason.items())
 
 
 class ServerReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,14 +55,10 @@ def _describe_context(report: ServerReport) -> str:
 
 
 def _describe_completion(last: LastCompletion) -> str:
-    if last.source != "model":
-        return (
-            f"from the cache in {format_milliseconds(last.milliseconds)}"
-            if last.source == "cache"
-            else (escape(f"none: {last.reason}"))
-        )
-    read = ", ".join(f"{count} {cause}" for cause, count in last.read.items() if count) or "nothing"
-    return f"{last.new_tokens} new tokens in {format_milliseconds(last.milliseconds)}; read {read}"
+    time = format_milliseconds(last.milliseconds)
+    if last.source == "model":
+        return f"{last.new_tokens} new tokens in {time}; read {last.read_by_cause}"
+    return f"from the cache in {time}" if last.source == "cache" else escape(f"none: {last.reason}")
 
 
 def _files_table(context: ContextStatus) -> Table:
@@ -75,8 +71,7 @@ def _files_table(context: ContextStatus) -> Table:
 
 
 def _left_out_table(context: ContextStatus, every_file: bool) -> Table:
-    counted = ", ".join(f"{count} {reason}" for reason, count in context.left_out_by_reason.items())
-    table = plain_table(f"left out: {counted}", "path", "why")
+    table = plain_table(f"left out: {context.left_out_counts}", "path", "why")
     shown = context.left_out if every_file else context.left_out[:_SHOWN_LEFT_OUT]
     for entry in shown:
         table.add_row(escape(entry.path), entry.reason)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deltaloom_model.api import StopRules
+from deltaloom_model.stopping import indentation
 
 from ..settings import CompletionSettings
 
@@ -18,7 +19,6 @@ _OPENERS = (":", "{", "=>", "->")
 _OPENING_WORDS = frozenset({"do", "then", "else", "begin", "try"})
 _MOST_LINES = 24
 _SINGLE_LINE_TOKENS = 48
-_TAB = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,11 @@ class Ask:
     stop: StopRules
 
 
-def judge_cursor(
-    line: CursorLine, settings: CompletionSettings, *, automatic: bool, single_line: bool = False
-) -> Ask | str:
+def judge_cursor(line: CursorLine, settings: CompletionSettings, *, automatic: bool) -> Ask | str:
     """What to ask for, or in one sentence why nothing is.
 
     `automatic`: the editor asks because of a keystroke, so places where an answer would disturb are passed
-    over. `single_line`: whatever the cursor's place, one line is wanted.
+    over.
     """
     if not settings.enabled:
         return "Completions are switched off (completion.enabled)."
@@ -56,7 +54,7 @@ def judge_cursor(
         if line.rest[0].isalnum() or line.rest[0] == "_":
             return "The cursor stands within a word."
         return "Code follows on the cursor's line; ask for a suggestion explicitly to get one."
-    if single_line or not settings.multiline or not _wants_lines(line):
+    if not settings.multiline or not _wants_lines(line):
         return Ask(min(settings.max_new_tokens, _SINGLE_LINE_TOKENS), StopRules(max_lines=1))
     return Ask(
         settings.max_new_tokens,
@@ -84,13 +82,6 @@ def _block_indent(line: CursorLine) -> int:
     On a blank line the cursor's own column; after a line that opens a block that line's, since what closes
     the block may stand there, but for a Python block, which is deeper than its header.
     """
-    columns = 0
-    for letter in line.typed:
-        if letter == "\t":
-            columns += _TAB - columns % _TAB
-        elif letter == " ":
-            columns += 1
-        else:
-            break
+    columns = indentation(line.typed)
     code = line.typed.strip()
     return columns + 1 if code.endswith(":") else columns

@@ -59,7 +59,7 @@ def _item(snapshot: Snapshot, text: str, replaces: int) -> types.CompletionItem:
     found = _WORD.search(snapshot.cursor.typed)
     word = found[0] if found else ""
     document = snapshot.document
-    at = document.offset_at(snapshot.line, snapshot.character)
+    at = snapshot.offset
     span = types.Range(document.position_at(at - len(word)), document.position_at(at + replaces))
     whole = word + text
     first, *others = whole.strip().splitlines() or [""]

@@ -43,9 +43,8 @@ async def _inline_completion(
     if answer is None:
         return types.InlineCompletionList(items=[])
     snapshot, suggestion = answer
-    at = snapshot.document.offset_at(snapshot.line, snapshot.character)
     start = types.Position(snapshot.line, snapshot.character)
-    end = snapshot.document.position_at(at + suggestion.replaces)
+    end = snapshot.document.position_at(snapshot.offset + suggestion.replaces)
     text = suggestion.text
     if selected is not None:
         start = types.Position(snapshot.line, min(selected.range.start.character, snapshot.character))

@@ -6,14 +6,12 @@ and the user has been told; a failing handler never leaves a wrong text behind.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
 
 from ..logs import describe, get_logger
 from ..session import file_path
-from ..settings import is_project_file
 
 if TYPE_CHECKING:
     from ..language_server import DeltaloomServer
@@ -55,10 +53,7 @@ def _did_change(ls: DeltaloomServer, params: types.DidChangeTextDocumentParams) 
 def _did_save(ls: DeltaloomServer, params: types.DidSaveTextDocumentParams) -> None:
     # The text is known already. A project file's new text counts from now on, watcher or not.
     path = file_path(params.text_document.uri)
-    if path is None:
-        return
-    folder, name = os.path.split(path)
-    if is_project_file(name) and any(folder in (root.folder, root.real) for root in ls.session.roots):
+    if path is not None and ls.session.is_project_file(path):
         from .configuration import settings_changed
 
         settings_changed(ls)

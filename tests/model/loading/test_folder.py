@@ -15,11 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from deltaloom_model.api import ModelSpec
 from deltaloom_model.errors import ModelLoadError
-from deltaloom_model.loading.folder import open_model_folder, resolve_model_folder
+from deltaloom_model.loading.folder import open_model_folder
 from deltaloom_model.loading.manifest import model_hash, write_manifest
 from deltaloom_model.loading.weights import load_weights
 from deltaloom_model.prompts import PromptFormat
+from deltaloom_model.runtime_folder import model_folder
 
 WEIGHTS = "model.safetensors"
 
@@ -251,9 +253,9 @@ def test_model_hash_works_without_a_manifest_and_names_what_is_missing(model: Pa
 
 
 def test_nano_is_the_folder_inside_the_package() -> None:
-    nano = resolve_model_folder("nano")
+    nano = model_folder(ModelSpec())
     assert (nano.name, nano.parent.name) == ("nano", "deltaloom_model")
-    assert resolve_model_folder("~/x") == Path.home() / "x"
+    assert model_folder(ModelSpec(path="~/x")) == Path.home() / "x"
 
 
 def test_inspecting_and_hashing_a_model_leaves_torch_unimported(model: Path) -> None:

@@ -13,8 +13,8 @@ from deltaloom_server.settings import CompletionSettings
 _SETTINGS = CompletionSettings()
 
 
-def _asked(line: CursorLine, settings: CompletionSettings = _SETTINGS, *, single_line: bool = False) -> Ask:
-    judged = judge_cursor(line, settings, automatic=False, single_line=single_line)
+def _asked(line: CursorLine, settings: CompletionSettings = _SETTINGS) -> Ask:
+    judged = judge_cursor(line, settings, automatic=False)
     assert isinstance(judged, Ask)
     return judged
 
@@ -70,12 +70,10 @@ def test_closing_characters_after_an_opener_keep_it_to_one_line() -> None:
     assert _asked(CursorLine("x = {", "}")).stop == StopRules(max_lines=1)
 
 
-def test_one_line_wanted_overrides_the_cursors_place() -> None:
-    assert _asked(CursorLine("def f():", ""), single_line=True).stop == StopRules(max_lines=1)
-
-
 def test_one_line_is_all_there_is_without_multiline() -> None:
-    assert _asked(CursorLine("def f():", ""), CompletionSettings(multiline=False)).stop.max_lines == 1
+    assert _asked(CursorLine("def f():", ""), CompletionSettings(multiline=False)).stop == StopRules(
+        max_lines=1
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,15 +97,15 @@ def test_a_block_ends_where_indentation_falls_below_its_own(typed: str, indent: 
 def test_never_more_tokens_than_the_settings_allow(most: int, typed: str) -> None:
     line = CursorLine(typed, "")
     several = _asked(line, CompletionSettings(max_new_tokens=most))
-    single = _asked(line, CompletionSettings(max_new_tokens=most), single_line=True)
+    single = _asked(line, CompletionSettings(max_new_tokens=most, multiline=False))
     assert 1 <= single.max_new_tokens <= several.max_new_tokens <= most
 
 
 @given(st.text(), st.text(), st.text(), st.booleans(), st.booleans())
 def test_any_text_is_judged_and_a_no_has_its_sentence(
-    typed: str, rest: str, below: str, automatic: bool, single_line: bool
+    typed: str, rest: str, below: str, automatic: bool, multiline: bool
 ) -> None:
     line = CursorLine(typed, rest, below)
-    judged = judge_cursor(line, _SETTINGS, automatic=automatic, single_line=single_line)
+    judged = judge_cursor(line, CompletionSettings(multiline=multiline), automatic=automatic)
     assert isinstance(judged, Ask) or judged.endswith(".")
     assert automatic or isinstance(judged, Ask)
