@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from hashlib import blake2b
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised with every incompatible change of a struct in this module; the handshake compares it."""
 
 Cause = Literal["base", "log", "anchor", "typed", "decode", "compaction"]
@@ -38,13 +38,15 @@ class Segment(msgspec.Struct, frozen=True):
 
     `path` is what the prompt shows: relative to the workspace root, with forward slashes.
     `digest` is `text_digest(text)`. `kind` is the region it stands in; a tombstone says that `path` is gone
-    (its text is empty and its digest is that of the empty text).
+    (its text is empty and its digest is that of the empty text). `weight` says how likely it is, beside the
+    others, to be the first that a later context no longer has: checkpoints are placed by it, nothing else is.
     """
 
     path: str
     digest: str
     kind: Literal["base", "log"] = "base"
     tombstone: bool = False
+    weight: float = 1.0
 
 
 class CountRequest(msgspec.Struct, frozen=True, tag="count"):
@@ -69,6 +71,11 @@ class SyncRequest(msgspec.Struct, frozen=True, tag="sync"):
     `session` names one editor session (its log is its own), `workspace` one workspace; both are opaque.
     `repository` is the name shown after `<|repo_name|>`. `revision` only ever rises within a session: a
     newer sync of the same session and workspace supersedes one that is still being read.
+
+    With `compaction` the state is only prepared, beside the one that is held: the context stays what it was,
+    completions go on from it, other syncs neither wait for this one nor supersede it, and what has been read
+    by then is kept if it is broken off. An ordinary sync to the same segments then switches over and reads
+    nothing. A newer compaction of the same session and workspace supersedes an older one.
     """
 
     session: str
@@ -104,6 +111,24 @@ class SyncResult(msgspec.Struct, frozen=True, tag="sync_result"):
     restored_at: int = 0
     read: int = 0
     milliseconds: float = 0.0
+
+
+class PurgeRequest(msgspec.Struct, frozen=True, tag="purge"):
+    """Forget all state of `workspace` that has read one of these paths, in memory and on disk, every session's.
+
+    For files that may no longer be shown (ignored now, or secret). The contexts that held them read anew at
+    their next sync; a completion before that one answers from the open file alone.
+    """
+
+    workspace: str
+    paths: list[str]
+
+
+class PurgeResult(msgspec.Struct, frozen=True, tag="purge_result"):
+    """How many checkpoints (in memory) and cache files (on disk) were dropped."""
+
+    checkpoints: int = 0
+    files: int = 0
 
 
 class StopRules(msgspec.Struct, frozen=True):
@@ -233,6 +258,21 @@ class ContextInfo(msgspec.Struct, frozen=True):
     segments: int
 
 
+class TierInfo(msgspec.Struct, frozen=True):
+    """One place where state is kept. `budget_bytes` 0: not in use. `hits` counts checkpoints taken up from it.
+
+    `refused` counts what was found damaged, cut off or not ours and was removed; `refusal` is the last reason.
+    """
+
+    name: Literal["device", "host", "disk"]
+    budget_bytes: int
+    used_bytes: int
+    checkpoints: int
+    hits: int = 0
+    refused: int = 0
+    refusal: str = ""
+
+
 class EngineStatus(msgspec.Struct, frozen=True, tag="engine_status"):
     """What the worker is, holds and has done since it started. Sizes are in bytes."""
 
@@ -248,6 +288,7 @@ class EngineStatus(msgspec.Struct, frozen=True, tag="engine_status"):
     counters: dict[str, int] = {}
     contexts: list[ContextInfo] = []
     restores: list[Restore] = []
+    tiers: list[TierInfo] = []
 
 
 class ErrorReply(msgspec.Struct, frozen=True, tag="error"):
@@ -259,7 +300,9 @@ class ErrorReply(msgspec.Struct, frozen=True, tag="error"):
 class ModelSpec(msgspec.Struct, frozen=True):
     """Which model to load and how. `path` is "nano" (the embedded default) or a local model folder.
 
-    `threads` 0 means: all cores. `max_tokens` 0 means: the model's trained length.
+    `threads` 0 means: all cores. `max_tokens` 0 means: the model's trained length. The budgets are in bytes:
+    `checkpoint_bytes` and `kv_bytes` where the model runs, `host_bytes` in pinned memory beside a GPU,
+    `disk_bytes` in `cache_folder` ("": the user's cache folder); 0 for one of the last two turns it off.
     """
 
     path: str = "nano"
@@ -269,10 +312,19 @@ class ModelSpec(msgspec.Struct, frozen=True):
     max_tokens: int = 0
     checkpoint_bytes: int = 1 << 30
     kv_bytes: int = 4 << 30
+    host_bytes: int = 0
+    disk_bytes: int = 0
+    cache_folder: str = ""
 
+
+class Decoding:
+    """What `Engine.generate` yields once the prompt has been read: from here on, steps are new tokens."""
+
+
+DECODING: Final = Decoding()
 
 SyncSteps = Generator[SyncProgress | None, None, SyncResult]
-GenerateSteps = Generator[GenerateUpdate | None, None, GenerateResult]
+GenerateSteps = Generator[GenerateUpdate | Decoding | None, None, GenerateResult]
 
 
 class Engine(Protocol):
@@ -293,7 +345,17 @@ class Engine(Protocol):
 
     def generate(self, request: GenerateRequest) -> GenerateSteps: ...
 
+    def purge(self, request: PurgeRequest) -> PurgeResult: ...
+
     def status(self) -> EngineStatus: ...
+
+    def idle(self) -> None:
+        """Nothing has arrived for a second: time to write down what is worth keeping; short."""
+        ...
+
+    def close(self) -> None:
+        """The worker ends: write down what isn't yet, within a second or two."""
+        ...
 
     def forget(self, session: str) -> None:
         """Drop the contexts of a session that has gone (its connection closed)."""

@@ -29,6 +29,8 @@ from deltaloom_model.api import (
     GenerateResult,
     GenerateUpdate,
     ModelSpec,
+    PurgeRequest,
+    PurgeResult,
     StatusRequest,
     SyncProgress,
     SyncRequest,
@@ -116,6 +118,10 @@ class EngineClient:
     ) -> SyncResult:
         """`on_progress` is called on the loop after every chunk. Cancelling the call stops the reading."""
         return cast("SyncResult", await self._call(request, cast("Progress | None", on_progress)))
+
+    async def purge(self, request: PurgeRequest) -> PurgeResult:
+        """Returns when no state in memory or on disk has read these files any more."""
+        return cast("PurgeResult", await self._call(request))
 
     async def generate(
         self, request: GenerateRequest, on_update: Callable[[GenerateUpdate], None] | None = None

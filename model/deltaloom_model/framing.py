@@ -22,6 +22,8 @@ from deltaloom_model.api import (
     GenerateRequest,
     GenerateResult,
     GenerateUpdate,
+    PurgeRequest,
+    PurgeResult,
     StatusRequest,
     SyncProgress,
     SyncRequest,
@@ -75,9 +77,9 @@ class Goodbye(msgspec.Struct, frozen=True, tag="goodbye"):
     message: str
 
 
-WorkRequest = CountRequest | SyncRequest | GenerateRequest
+WorkRequest = CountRequest | SyncRequest | GenerateRequest | PurgeRequest
 Request = Hello | Reload | WorkRequest | CancelRequest | StatusRequest
-FinalReply = CountResult | SyncResult | GenerateResult | EngineStatus | ErrorReply
+FinalReply = CountResult | SyncResult | GenerateResult | PurgeResult | EngineStatus | ErrorReply
 Reply = Welcome | Refused | Goodbye | SyncProgress | GenerateUpdate | FinalReply
 
 

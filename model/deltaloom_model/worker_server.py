@@ -28,6 +28,7 @@ from deltaloom_model.api import (
     Engine,
     EngineStatus,
     ErrorReply,
+    PurgeRequest,
     StatusRequest,
 )
 from deltaloom_model.forward_thread import ForwardThread
@@ -203,7 +204,7 @@ class WorkerServer:
         elif isinstance(request, Reload):
             self._inbox.put(LoadAgain())
         else:
-            if not isinstance(request, CountRequest):
+            if not isinstance(request, CountRequest | PurgeRequest):
                 client.sessions.add(request.session)
             self._inbox.put(Submit(Ticket(client.number, identifier), request))
 

@@ -298,6 +298,8 @@ def _model_spec(settings: Settings) -> ModelSpec:
         settings.context.max_tokens,
         model.checkpoint_bytes,
         model.kv_bytes,
+        settings.cache.host_bytes,
+        settings.cache.disk_bytes,
     )
 
 

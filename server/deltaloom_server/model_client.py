@@ -15,6 +15,8 @@ from deltaloom_model.api import (
     GenerateRequest,
     GenerateResult,
     GenerateUpdate,
+    PurgeRequest,
+    PurgeResult,
     SyncProgress,
     SyncRequest,
     SyncResult,
@@ -36,6 +38,7 @@ class ModelClient(Protocol):
     async def sync(
         self, request: SyncRequest, on_progress: Callable[[SyncProgress], None] | None = None
     ) -> SyncResult: ...
+    async def purge(self, request: PurgeRequest) -> PurgeResult: ...
     async def generate(
         self, request: GenerateRequest, on_update: Callable[[GenerateUpdate], None] | None = None
     ) -> GenerateResult: ...

@@ -68,6 +68,18 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """How much state is kept beside the model, in bytes; 0 keeps none there.
+
+    `host_bytes` in pinned memory, where the model runs on a GPU; `disk_bytes` in the user's cache folder, so
+    that a restart reads next to nothing again.
+    """
+
+    host_bytes: int = _number(8 << 30)
+    disk_bytes: int = _number(8 << 30)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """The model worker's process: how long it stays without any editor, in seconds."""
 
@@ -88,6 +100,7 @@ class Settings:
     context: ContextSettings = ContextSettings()
     completion: CompletionSettings = CompletionSettings()
     model: ModelSettings = ModelSettings()
+    cache: CacheSettings = CacheSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
 
@@ -111,6 +124,7 @@ _SECTIONS: Mapping[str, type] = MappingProxyType(
         "context": ContextSettings,
         "completion": CompletionSettings,
         "model": ModelSettings,
+        "cache": CacheSettings,
         "worker": WorkerSettings,
         "log": LogSettings,
     }

@@ -12,9 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from .kinds import kind_of
 from .reasons import LeftOut, WorkspaceFile
+
+Form = Literal["full", "outline", "names"]
+"""How a file stands in the base."""
 
 _OPEN_FILE_TOKENS = 4096
 _MISSES = 32
@@ -67,12 +71,26 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class BaseFile:
-    """A file of the base: the disk text with this digest, `tokens` long, header included."""
+    """A segment of the base, `tokens` long, header included; `digest` is that of the text it shows.
+
+    `full`: the disk's text. `outline`: the file's signatures, held in `text`; `source` is the digest of the
+    disk's text that they were taken from. `names`: a list of files that don't fit, held in `text`; `path` is
+    no file then. `weight`: how likely it is, beside the others, to change first (`api.Segment.weight`).
+    """
 
     path: str
     absolute: str
     digest: str
     tokens: int
+    form: Form = "full"
+    source: str = ""
+    text: str = ""
+    weight: float = 1.0
+
+    @property
+    def source_digest(self) -> str:
+        """The digest of the disk's text."""
+        return self.source or self.digest
 
 
 @dataclass(frozen=True)
