@@ -114,7 +114,7 @@ class SyncResult(msgspec.Struct, frozen=True, tag="sync_result"):
 
 
 class PurgeRequest(msgspec.Struct, frozen=True, tag="purge"):
-    """Forget all state of `workspace` that has read one of these paths, in memory and on disk, every session's.
+    """Forget all state of `workspace` that has read one of these files, every session's, on disk as well.
 
     For files that may no longer be shown (ignored now, or secret). The contexts that held them read anew at
     their next sync; a completion before that one answers from the open file alone.
@@ -259,9 +259,9 @@ class ContextInfo(msgspec.Struct, frozen=True):
 
 
 class TierInfo(msgspec.Struct, frozen=True):
-    """One place where state is kept. `budget_bytes` 0: not in use. `hits` counts checkpoints taken up from it.
+    """One place where state is kept. `budget_bytes` 0: not in use. `hits`: checkpoints taken up from it.
 
-    `refused` counts what was found damaged, cut off or not ours and was removed; `refusal` is the last reason.
+    `refused` counts what was found damaged, cut off or not ours and was removed; `refusal` says why, lastly.
     """
 
     name: Literal["device", "host", "disk"]

@@ -89,10 +89,12 @@ def decode(
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int = 0,
+    tally: dict[str, int] | None = None,
 ) -> Generator[GenerateUpdate | None, None, Decoded]:
     """Yield after every new token, with the text it completed. `logits` [vocabulary] are for the first one.
 
-    Ends at a stop token, a stop rule, or `max_new_tokens`. An answer that ends within a character loses it.
+    `tally` counts what is read, by cause. Ends at a stop token, a stop rule, or `max_new_tokens`. An answer
+    that ends within a character loses it.
     """
     generator = torch.Generator().manual_seed(seed) if temperature > 0.0 else None
     checker = StopChecker(rules)
@@ -109,5 +111,5 @@ def decode(
         yield GenerateUpdate(piece) if piece else None
         if len(logprobs) < max_new_tokens:
             ids: TokenIds = np.array([token], dtype=np.int32)
-            logits = reader.logits(reader.read(state, ids, "decode"))
+            logits = reader.logits(reader.read(state, ids, "decode", tally))
     return Decoded(checker.text, "length", logprobs)

@@ -13,16 +13,15 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Generator
 
+import numpy as np
 import psutil
 import torch
 
 from deltaloom_model.api import (
+    DECODING,
     Cause,
-    ContextInfo,
     CountRequest,
     CountResult,
     EngineStatus,
@@ -31,49 +30,50 @@ from deltaloom_model.api import (
     GenerateSteps,
     ModelInfo,
     ModelSpec,
+    PurgeRequest,
+    PurgeResult,
     Restore,
     Segment,
-    SyncProgress,
     SyncRequest,
     SyncResult,
     SyncSteps,
     TopToken,
+    text_digest,
 )
-from deltaloom_model.checkpoint import Checkpoint, CheckpointStore, PrefixHash
+from deltaloom_model.checkpoint import Checkpoint, Contents, PrefixHash
+from deltaloom_model.contexts import Context, Contexts
 from deltaloom_model.decode import Constraint, decode
 from deltaloom_model.hybrid_cache import HybridState
 from deltaloom_model.hybrid_model import HybridModel
+from deltaloom_model.keeper import Keeper, Line, kernel_set
+from deltaloom_model.kernels.gated_delta_rule import CHUNK
 from deltaloom_model.loading.build import load_model
-from deltaloom_model.prefill import Reader, chunk_edges
-from deltaloom_model.prompts import PromptFormat
+from deltaloom_model.placement import anchor_places, context_places
+from deltaloom_model.prefill import Reader
+from deltaloom_model.prompts import AnchorPrompt, PromptFormat, bounded_prefix
 from deltaloom_model.sampling import logits_digest, top_tokens
+from deltaloom_model.steps import quietly, shown
 from deltaloom_model.threads import thread_count
+from deltaloom_model.tiers.disk import Salt
 from deltaloom_model.token_healing import TokenIndex, split_typed
-from deltaloom_model.token_sequence import TokenIds, TokenPart, TokenSequence, common_prefix_length
+from deltaloom_model.token_sequence import (
+    SegmentSpan,
+    TokenIds,
+    TokenPart,
+    TokenSequence,
+    common_prefix_length,
+)
 from deltaloom_model.tokenizer import SegmentTokenizer
 
 SUFFIX_TOKENS = 256
 _MOST_PREFIX_TOKENS = 2048
-_ANCHOR_STEP = 512
-_LONG_SEGMENT_STEP = 4096
 _TYPED_CHARACTERS = 4096
-_PREFIX_CHARACTERS = 1 << 20
 _REMEMBERED_RESTORES = 64
 _TOP = 5
-
-T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Context:
-    """What one session's workspace is held as. `end` is the pinned checkpoint after its last token."""
-
-    revision: int
-    sequence: TokenSequence
-    segments: int
-    end: Checkpoint | None
-    target: int
-    done: int
+_ANCHORS_KEPT = 8
+"""Versions of open files' parts among which a quarter of the checkpoints' memory is shared."""
+_FLUSH_SECONDS = 1.5
+_NO_TEXT = text_digest("")
 
 
 class HybridEngine:
@@ -83,13 +83,16 @@ class HybridEngine:
         self, model: HybridModel, tokenizer: SegmentTokenizer, info: ModelInfo, spec: ModelSpec
     ) -> None:
         self.reader = Reader(model)
-        self.store = CheckpointStore(spec.checkpoint_bytes, spec.kv_bytes)
+        self.keeper = Keeper(self.reader, spec)
+        self.store = self.keeper.store
         self._info, self._spec = info, spec
         self.tokenizer = tokenizer
         self._index: TokenIndex | None = None
         self._format = PromptFormat.for_model(tokenizer, model.config.fim_order, model.config.eos_token_ids)
-        self._contexts: dict[tuple[str, str], Context] = {}
+        self._contexts = Contexts()
         self._restores: deque[Restore] = deque(maxlen=_REMEMBERED_RESTORES)
+        weights = {p.data_ptr(): p.numel() * p.element_size() for p in model.parameters()}
+        self._weight_bytes = sum(weights.values())
         # A quarter of the context, at most 4,096 tokens, is the open file's; a fixed share, so that the
         # prefix's cut doesn't move when the log grows.
         share = min(4096, info.context_limit // 4) - SUFFIX_TOKENS - 160
@@ -110,73 +113,67 @@ class HybridEngine:
         return CountResult(counts)
 
     def sync(self, request: SyncRequest) -> SyncSteps:
-        """Bring (session, workspace) to the requested segments, reading only what no checkpoint covers."""
-        began = time.perf_counter()
-        sequence = self._lay_out(request)
-        if isinstance(sequence, list):
-            return SyncResult(request.revision, missing=sequence)
-        key = (request.session, request.workspace)
-        context = self._contexts.get(key)
-        if context is None:
-            empty = TokenSequence.of([])
-            context = self._contexts[key] = Context(-1, empty, 0, None, len(sequence), 0)
-        divergence = common_prefix_length(context.sequence.ids, sequence.ids)
-        salt = self._salt(request.workspace)
-        found = self.store.nearest(salt, sequence.ids)
-        restored_at = found.position if found else 0
-        context.target = len(sequence)
+        """Bring (session, workspace) to the requested segments, reading only what no checkpoint covers.
 
-        places = {*sequence.boundaries, *range(0, len(sequence), _LONG_SEGMENT_STEP)}
-        state = self.reader.model.new_state()
-        end = yield from self._read(state, found, sequence, salt, places, context, request.compaction)
-        self._switch(context, request.revision, sequence, len(request.segments), end)
-        milliseconds = (time.perf_counter() - began) * 1000
-        cause: Cause = "compaction" if request.compaction else "base"
-        self._note(cause, divergence, restored_at, len(sequence) - restored_at, milliseconds)
+        A compaction is only read and kept, for a later sync to switch to.
+        """
+        began = time.perf_counter()
+        context = self._contexts.get(request.session, request.workspace) or Context()
+        laid_out = self._lay_out(request, context)
+        if isinstance(laid_out, list):
+            return SyncResult(request.revision, missing=laid_out)
+        self._contexts.put(request.session, request.workspace, context)
+        sequence, total = laid_out, len(laid_out)
+        salt = self._salt(request.workspace)
+        contents = Contents(request.workspace, sequence.spans)
+        line = Line(salt, PrefixHash(salt.text), 0, sequence.ids, contents)
+        divergence = common_prefix_length(context.sequence.ids, sequence.ids)
+        follow = None if request.compaction else context
+        if follow is not None:
+            follow.target = total
+
+        found = yield from shown(self.keeper.find(line), total, follow)
+        restored_at = found.position if found else 0
+        edges, captures = self._places(sequence)
+        state, tally = self.reader.model.new_state(), dict[str, int]()
+        steps = self.keeper.read(
+            state, line, found, _cause_at(sequence, request.compaction),
+            edges=edges, captures=captures, tally=tally, write_behind=True,
+        )  # fmt: skip
+        end = yield from shown(steps, total, follow)
+        if not request.compaction:
+            context.switch(request.revision, sequence, line, end)
+            context.segments = len(request.segments)
+            self.store.trim()
+        read, milliseconds = sum(tally.values()), (time.perf_counter() - began) * 1000
+        cause: Cause = "compaction" if request.compaction else "log" if restored_at >= min(edges) else "base"
+        self._note(cause, divergence, restored_at, read, milliseconds)
         return SyncResult(
             request.revision,
-            tokens=len(sequence),
+            tokens=total,
             divergence=divergence,
             restored_at=restored_at,
-            read=len(sequence) - restored_at,
+            read=read,
             milliseconds=milliseconds,
         )
 
     def generate(self, request: GenerateRequest) -> GenerateSteps:
         """Complete at a cursor: restore or read the anchor, feed the line so far, decode, drop all of it."""
         began = time.perf_counter()
-        counted = dict(self.reader.counters)
-        context = self._contexts.get((request.session, request.workspace))
-        ready = context is not None and context.end is not None
-        base = context.sequence if context is not None and ready else self._header(request.repository)
-        anchor = self._format.anchor(
-            request.path,
-            _bounded_prefix(request.prefix),
-            request.suffix,
-            prefix_tokens=self._prefix_tokens,
-            suffix_tokens=SUFFIX_TOKENS,
-            key=f"{request.session}:{request.workspace}:{request.path}",
-        )
-        sequence = base.extended([TokenPart(request.path, "", "anchor", anchor.ids)])
-        salt = self._salt(request.workspace)
-        found = self.store.nearest(salt, sequence.ids)
-        restored_at = found.position if found else 0
-        start = len(base)
-        places = {start + anchor.prefix[1], *range(start + _ANCHOR_STEP, len(sequence), _ANCHOR_STEP)}
-        places.update(base.boundaries)
+        tally: dict[str, int] = {}
+        context = self._contexts.get(request.session, request.workspace)
+        anchor = self._anchor(request)
+        line = self._anchor_line(request, context, anchor.ids)
+        fed, healed = split_typed(request.typed[-_TYPED_CHARACTERS:])
+        typed = self._format.typed(fed)
 
         state = self.reader.model.new_state()
-        end = yield from _without_progress(self._read(state, found, sequence, salt, places))
-        if restored_at < len(sequence):
-            spent = (time.perf_counter() - began) * 1000
-            self._note("anchor", restored_at, restored_at, len(sequence) - restored_at, spent)
-
-        fed, held = split_typed(request.typed[-_TYPED_CHARACTERS:])
-        typed = self._format.typed(fed)
-        state.fork_tail(len(typed) + len(held) + request.max_new_tokens)
-        hidden = self.reader.read(state, typed, "typed") if len(typed) else end.hidden
+        end, restored_at = yield from self._read_anchor(state, line, anchor, context, tally)
+        hidden = yield from self._read_typed(state, line, end, typed, tally)
+        state.fork_tail(len(healed) + request.max_new_tokens)
         logits = self.reader.logits(hidden)
         first = (time.perf_counter() - began) * 1000
+        yield DECODING
         decoded = yield from decode(
             self.reader,
             state,
@@ -184,15 +181,16 @@ class HybridEngine:
             constraint=Constraint(
                 self._token_index,
                 self.tokenizer.detokenizer(),
-                held=held,
+                held=healed,
                 explicit=request.explicit,
                 within_line=request.stop.max_lines == 1,
             ),
             stop_ids=self._format.stop_ids,
             rules=request.stop,
-            max_new_tokens=request.max_new_tokens + len(held),
+            max_new_tokens=request.max_new_tokens + len(healed),
             temperature=request.temperature,
             seed=request.seed,
+            tally=tally,
         )
         logprobs = decoded.logprobs
         return GenerateResult(
@@ -200,10 +198,10 @@ class HybridEngine:
             decoded.text,
             decoded.finish,
             new_tokens=len(logprobs),
-            read=_risen(counted, self.reader.counters),
-            context_tokens=len(sequence) + len(typed),
+            read=tally,
+            context_tokens=line.end + len(typed),
             restored_at=restored_at,
-            repository_context=ready,
+            repository_context=line.root is not None,
             logits_digest=logits_digest(logits),
             top=[TopToken(self.tokenizer.decode([token]), lp) for token, lp in top_tokens(logits, _TOP)],
             mean_logprob=sum(logprobs) / len(logprobs) if logprobs else 0.0,
@@ -211,29 +209,49 @@ class HybridEngine:
             milliseconds=(time.perf_counter() - began) * 1000,
         )
 
+    def purge(self, request: PurgeRequest) -> PurgeResult:
+        """Forget all state that has read these files, the contexts that show them, and their tokens."""
+        paths = set(request.paths)
+        self.tokenizer.forget(paths, self._contexts.forget_files(request.workspace, paths))
+        return self.keeper.purge(request.workspace, paths)
+
+    def idle(self) -> None:
+        """Write down what a restart would have to read again: each context's end, and the last open part."""
+        if self.keeper.disk is None:
+            return
+        for context in self._contexts:
+            for kind in ("context", "anchor"):  # in this order: the second hangs off the first
+                if kind in context.unwritten:
+                    line, end = context.unwritten.pop(kind)
+                    self.keeper.write(line, end, {context.base_end})
+            self._write_passing_texts(context)
+
+    def close(self) -> None:
+        """The same, and wait for the disk a moment."""
+        self.idle()
+        if self.keeper.disk is not None:
+            self.keeper.disk.flush(_FLUSH_SECONDS)
+
     def forget(self, session: str) -> None:
         """Drop a session's contexts; their checkpoints stay until they are evicted (they are content)."""
-        for key in [key for key in self._contexts if key[0] == session]:
-            self._pin(self._contexts.pop(key).end, -1)
+        self.idle()
+        self._contexts.forget(session)
 
     def status(self) -> EngineStatus:
         """A snapshot of model, memory, counters, contexts and the last restores."""
-        weights = {p.data_ptr(): p.numel() * p.element_size() for p in self.reader.model.parameters()}
         return EngineStatus(
             "ready",
             model=self._info,
             pid=os.getpid(),
             resident_bytes=psutil.Process().memory_info().rss,
-            weight_bytes=sum(weights.values()),
+            weight_bytes=self._weight_bytes,
             kv_bytes=self.store.kv_bytes,
             checkpoint_bytes=self.store.state_bytes,
             checkpoints=len(self.store),
             counters={str(cause): n for cause, n in self.reader.counters.items()},
-            contexts=[
-                ContextInfo(session, workspace, c.revision, c.target, c.done, c.segments)
-                for (session, workspace), c in self._contexts.items()
-            ],
+            contexts=self._contexts.report(),
             restores=list(self._restores),
+            tiers=self.keeper.tiers(),
         )
 
     def _token_index(self) -> TokenIndex:
@@ -243,114 +261,151 @@ class HybridEngine:
 
     # --- tokens -----------------------------------------------------------------------------------------
 
-    def _segment_ids(self, segment: Segment, texts: dict[str, str]) -> TokenIds | None:
+    def _segment_ids(
+        self, segment: Segment, texts: dict[str, str], salt: Salt | None = None
+    ) -> TokenIds | None:
         if segment.tombstone:
             return self._format.tombstone(segment.path)
         ids = self.tokenizer.cached(segment.digest)
         if ids is None and segment.digest in texts:
             ids = self.tokenizer.encode_segment(segment.path, segment.digest, texts[segment.digest])
+        if ids is None and salt is not None and self.keeper.disk is not None:
+            ids = self.keeper.disk.token_ids(salt, segment.path, segment.digest)
         return None if ids is None else self._format.segment(segment.path, ids)
 
-    def _lay_out(self, request: SyncRequest) -> TokenSequence | list[str]:
+    def _lay_out(self, request: SyncRequest, context: Context) -> TokenSequence | list[str]:
         """The context's tokens, or the digests whose texts are missing."""
+        salt = self._salt(request.workspace)
         parts = [TokenPart("", "", "repository", self._format.repository_header(request.repository))]
+        known = dict(context.parts)
         missing: list[str] = []
         for segment in request.segments:
-            ids = self._segment_ids(segment, request.texts)
+            key = (segment.path, segment.digest, segment.tombstone)
+            ids = known.get(key)
+            if ids is None:
+                ids = self._segment_ids(segment, request.texts, salt)
             if ids is None:
                 missing.append(segment.digest)
-            else:
-                parts.append(TokenPart(segment.path, segment.digest, segment.kind, ids))
+                continue
+            known[key] = ids
+            parts.append(TokenPart(segment.path, segment.digest, segment.kind, ids, segment.weight))
+        if not request.compaction and not missing:
+            used = {(s.path, s.digest, s.tombstone) for s in request.segments}
+            known = {key: ids for key, ids in known.items() if key in used}
+        context.parts = known
         return list(dict.fromkeys(missing)) or TokenSequence.of(parts)
 
-    def _header(self, repository: str) -> TokenSequence:
-        return TokenSequence.of([TokenPart("", "", "repository", self._format.repository_header(repository))])
+    def _anchor(self, request: GenerateRequest) -> AnchorPrompt:
+        return self._format.anchor(
+            request.path,
+            bounded_prefix(request.prefix),
+            request.suffix,
+            prefix_tokens=self._prefix_tokens,
+            suffix_tokens=SUFFIX_TOKENS,
+            key=f"{request.session}:{request.workspace}:{request.path}",
+        )
 
-    def _salt(self, workspace: str) -> bytes:
+    def _anchor_line(self, request: GenerateRequest, context: Context | None, ids: TokenIds) -> Line:
+        """The open file's part behind the context that is held, or behind the bare header while none is."""
+        salt = self._salt(request.workspace)
+        if context is not None and context.end is not None and context.line is not None:
+            at, prefix, root, before = len(context.sequence), context.hash, context.end, context.line.contents
+        else:
+            header = self._format.repository_header(request.repository)
+            ids = np.concatenate((header, ids))
+            at, prefix, root, before = 0, PrefixHash(salt.text), None, None
+        span = SegmentSpan(request.path, "", "anchor", at, at + len(ids))
+        return Line(salt, prefix, at, ids, Contents(request.workspace, (span,), before), root)
+
+    def _salt(self, workspace: str) -> Salt:
         info = self._info
-        return "\0".join((workspace, info.hash, info.dtype, info.device, info.quantization)).encode()
+        kernels = kernel_set(self.reader.model.device)
+        parts = (workspace, info.hash, info.dtype, info.device, info.quantization, kernels)
+        return Salt(workspace, "\0".join(parts).encode("utf-8", "surrogatepass"))
 
     # --- state ------------------------------------------------------------------------------------------
 
-    def _read(
+    def _places(self, sequence: TokenSequence) -> tuple[set[int], set[int]]:
+        """Where checkpoints of a context are kept: places where a pass ends, and places inside passes."""
+        logged = [span.start for span in sequence.spans if span.kind == "log"]
+        fixed = {logged[0] if logged else len(sequence)}
+        most = self.store.state_budget // (2 * self.keeper.state_bytes * max(1, len(self._contexts)))
+        chosen = context_places(sequence, max(most, 2), fixed)
+        edges = fixed | (chosen & set(logged))
+        return edges, chosen - edges
+
+    def _read_anchor(
         self,
         state: HybridState,
-        found: Checkpoint | None,
-        sequence: TokenSequence,
-        salt: bytes,
-        places: Collection[int],
-        context: Context | None = None,
-        compaction: bool = False,
-    ) -> Generator[SyncProgress, None, Checkpoint]:
-        """Take up `found` in `state` and read on to the end of `sequence`, keeping checkpoints at `places`.
+        line: Line,
+        anchor: AnchorPrompt,
+        context: Context | None,
+        tally: dict[str, int],
+    ) -> Generator[None, None, tuple[Checkpoint, int]]:
+        """Bring `state` to the end of the open file's part; its checkpoint, and where reading began."""
+        began = time.perf_counter()
+        found = yield from quietly(self.keeper.find(line))
+        restored_at = found.position if found else 0
+        offset = line.end - len(anchor.ids)
+        cursor = offset + anchor.prefix[1]
+        most = self.store.state_budget // (4 * self.keeper.state_bytes * _ANCHORS_KEPT)
+        # A line further down begins where the prefix ends, or, where its first token merges, just before.
+        captures = anchor_places(restored_at, line.end, cursor, max(most, 2))
+        steps = self.keeper.read(
+            state, line, found, lambda position: "anchor", edges={cursor}, captures=captures, tally=tally
+        )
+        end = yield from quietly(steps)
+        if context is not None and line.root is not None:
+            earlier = context.anchor if context.anchor is not None else line.ids[:0]
+            divergence = line.at + common_prefix_length(earlier, line.ids)
+            context.anchor = line.ids
+            if restored_at < line.end:
+                spent = (time.perf_counter() - began) * 1000
+                self._note("anchor", divergence, restored_at, line.end - restored_at, spent)
+                context.unwritten["anchor"] = (line, end)
+        return end, restored_at
 
-        Yields after every chunk; returns the checkpoint at the sequence's end.
-        """
-        newest, total = found, len(sequence)
-        if found is not None:
-            state.restore(found.state)
-        if state.position < total:
-            state.reserve(total - state.position)
-        prefix = PrefixHash(salt)
-        prefix.update(sequence.ids[: state.position])
-        for edge in chunk_edges(state.position, total, self.reader.grid, places):
-            ids = sequence.ids[state.position : edge]
-            cause = "compaction" if compaction else _cause_of(sequence, state.position)
-            hidden = self.reader.read(state, ids, cause)
-            prefix.update(ids)
-            if edge == total or edge in places:
-                parent = newest.position if newest else 0
-                newest = self.store.add(prefix.digest(), state.save(), hidden, parent)
-            if context is not None:
-                context.done = edge
-            yield SyncProgress(edge, total)
-        assert newest is not None, "a context is never empty"
-        assert newest.position == total, "reading ends on a checkpoint of its own"
-        return newest
+    def _read_typed(
+        self, state: HybridState, line: Line, end: Checkpoint, typed: TokenIds, tally: dict[str, int]
+    ) -> Generator[None, None, torch.Tensor]:
+        """Feed the line so far; the last hidden state [hidden]. Of a long one, state is kept on the way."""
+        if len(typed) <= CHUNK:
+            state.fork_tail(len(typed))
+            return self.reader.read(state, typed, "typed", tally) if len(typed) else end.hidden
+        further = Line(line.salt, line.hash_at(line.end), line.end, typed, line.contents, end)
+        found = yield from quietly(self.keeper.find(further))
+        assert found is not None
+        captures = set(range(found.position + CHUNK, further.end, CHUNK))
+        steps = self.keeper.read(
+            state, further, found, lambda position: "typed", captures=captures, tally=tally
+        )
+        return (yield from quietly(steps)).hidden
 
-    def _switch(
-        self, context: Context, revision: int, sequence: TokenSequence, segments: int, end: Checkpoint
-    ) -> None:
-        """The context now is `sequence`, whose end stays pinned until the next switch."""
-        self._pin(end, 1)
-        self._pin(context.end, -1)
-        context.revision, context.sequence, context.segments, context.end = revision, sequence, segments, end
-        context.target = context.done = len(sequence)
-
-    def _pin(self, checkpoint: Checkpoint | None, by: int) -> None:
-        if checkpoint is not None:
-            checkpoint.pins += by
+    def _write_passing_texts(self, context: Context) -> None:
+        """Tokens of log entries and of copies that they supersede: no file may hold these texts after a
+        restart, and without them the sequence couldn't be laid out again."""
+        if context.line is None or self.keeper.disk is None:
+            return
+        spans = context.sequence.spans
+        logged = {span.path for span in spans if span.kind == "log"}
+        for span in spans:
+            if span.path in logged and span.digest != _NO_TEXT:
+                header = len(self._format.segment_header(span.path))
+                ids = context.sequence.ids_between(span.start + header, span.end)
+                self.keeper.disk.write_ids(context.line.salt, span.path, span.digest, ids)
 
     def _note(self, cause: Cause, divergence: int, checkpoint: int, read: int, milliseconds: float) -> None:
         self._restores.append(Restore(cause, divergence, checkpoint, read, milliseconds))
 
 
-def _cause_of(sequence: TokenSequence, position: int) -> Cause:
-    kind = sequence.span_at(position).kind
-    return "base" if kind == "repository" else kind
+def _cause_at(sequence: TokenSequence, compaction: bool) -> Callable[[int], Cause]:
+    """Why the token at a position is read."""
 
+    def cause(position: int) -> Cause:
+        kind = sequence.span_at(position).kind
+        return "compaction" if compaction else "base" if kind == "repository" else kind
 
-def _risen(before: Mapping[Cause, int], after: Mapping[Cause, int]) -> dict[str, int]:
-    return {cause: count - before[cause] for cause, count in after.items() if count > before[cause]}
-
-
-def _without_progress(steps: Generator[object, None, T]) -> Generator[None, None, T]:
-    """The same steps and result, yielding None."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        yield None
-
-
-def _bounded_prefix(prefix: str) -> str:
-    """At most about the last 2 MiB of a huge file's prefix, cut at a line start that moves in 1 MiB steps."""
-    cut = (len(prefix) // _PREFIX_CHARACTERS - 1) * _PREFIX_CHARACTERS
-    if cut <= 0:
-        return prefix
-    return prefix[prefix.find("\n", cut) + 1 :]
+    return cause
 
 
 def build_engine(spec: ModelSpec) -> HybridEngine:

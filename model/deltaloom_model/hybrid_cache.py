@@ -10,6 +10,7 @@ they may read, so a view taken earlier never sees anything else, whoever appends
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -29,13 +30,20 @@ class KVSpan:
     `length` tokens are written. Shared by reference: Python's reference counts free it.
     """
 
-    __slots__ = ("keys", "length", "values")
+    __slots__ = ("__weakref__", "keys", "length", "values")
 
     def __init__(self, config: HybridConfig, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
         shape = (len(config.attention_layers), config.num_key_value_heads, capacity, config.head_dim)
         self.keys = torch.empty(shape, dtype=dtype, device=device)
         self.values = torch.empty(shape, dtype=dtype, device=device)
         self.length = 0
+
+    @classmethod
+    def of(cls, keys: Tensor, values: Tensor) -> KVSpan:
+        """A full span of these tensors, [attention layers, key heads, length, width] each."""
+        span = cls.__new__(cls)
+        span.keys, span.values, span.length = keys, values, keys.shape[2]
+        return span
 
     @property
     def capacity(self) -> int:
@@ -72,6 +80,14 @@ class SavedState:
         return sum(x.numel() * x.element_size() for x in (self.recurrent, self.conv))
 
 
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Where the state in the middle of a pass goes: shapes as in `SavedState`."""
+
+    recurrent: Tensor
+    conv: Tensor
+
+
 class HybridState:
     """The state a forward pass reads and brings along: `position` tokens have been read.
 
@@ -93,7 +109,35 @@ class HybridState:
             (linear, config.conv_dim, config.linear_conv_kernel_dim - 1), dtype=dtype, device=device
         )
         self.views: list[SpanView] = []
+        self.captures: dict[int, Capture] = {}
         self._tail: tuple[KVSpan, int] | None = None
+        self._last_pass = 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of keys, values and the conv state."""
+        return self._dtype
+
+    def kv_shape(self, tokens: int) -> tuple[int, int, int, int]:
+        """The shape of keys, and of values, of so many tokens."""
+        config = self._config
+        return (len(config.attention_layers), config.num_key_value_heads, tokens, config.head_dim)
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of one token's keys and values over all attention layers."""
+        return 2 * math.prod(self.kv_shape(1)) * self._dtype.itemsize
+
+    def append_read(self, keys: Tensor, values: Tensor) -> None:
+        """Take tokens as read whose keys and values [layers, Hk, T, d] are known; room was reserved."""
+        last, tokens = self.views[-1], keys.shape[2]
+        assert self._may_append(tokens), "reserve() comes before append_read()"
+        part = slice(last.length, last.length + tokens)
+        last.span.keys[:, :, part] = keys.to(last.span.keys.device)
+        last.span.values[:, :, part] = values.to(last.span.values.device)
+        last.span.length += tokens
+        self.views[-1] = SpanView(last.span, last.span.length)
+        self.position += tokens
 
     def save(self) -> SavedState:
         """A copy of this state that later forward passes leave alone."""
@@ -132,6 +176,28 @@ class HybridState:
         span = KVSpan(self._config, max(tokens, _SMALLEST_SPAN), self._dtype, self._device)
         self.views.append(SpanView(span, 0))
 
+    def capture(self, offsets: Iterable[int]) -> None:
+        """Have the next pass save the states after so many of its tokens, each a multiple of 64."""
+        self.captures = {
+            offset: Capture(torch.empty_like(self.recurrent), torch.empty_like(self.conv))
+            for offset in offsets
+        }
+
+    def take_captured(self) -> list[SavedState]:
+        """After a pass: the states asked for with `capture`, in order of position."""
+        captures, self.captures = self.captures, {}
+        tail, read = self.views[-1], self._last_pass
+        before = tuple(self.views[:-1])
+        return [
+            SavedState(
+                self.position - read + offset,
+                capture.recurrent,
+                capture.conv,
+                (*before, SpanView(tail.span, tail.length - read + offset)),
+            )
+            for offset, capture in sorted(captures.items())
+        ]
+
     def begin(self, tokens: int) -> None:
         """Before a forward pass over `tokens` tokens: fix where their keys and values go."""
         self.reserve(tokens)
@@ -160,6 +226,7 @@ class HybridState:
         span.length = start + tokens
         self.views[-1] = SpanView(span, span.length)
         self.position += tokens
+        self._last_pass = tokens
         self._tail = None
 
     def _may_append(self, tokens: int) -> bool:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deltaloom_model.hybrid_cache import HybridState
-from deltaloom_model.kernels.gated_delta_rule import gated_delta_rule, l2_normalize
+from deltaloom_model.kernels.gated_delta_rule import CHUNK, gated_delta_rule, l2_normalize
 from deltaloom_model.kernels.span_attention import causal_attention, span_attention
 from deltaloom_model.loading.config import HybridConfig
 
@@ -89,10 +89,14 @@ class GatedDeltaNet(nn.Module):
         decay = -rate * F.softplus(a.to(exact) + self.dt_bias.to(exact).view(heads, groups))
         beta = b.sigmoid().to(exact)
         held = state.recurrent[self.index].unsqueeze(0) if state is not None else None
+        passed: list[Tensor] | None = [] if state is not None and state.captures else None
         with torch.autocast(x.device.type, enabled=False):
-            out, after = gated_delta_rule(q * width**-0.5, k, v, decay, beta, held)
+            out, after = gated_delta_rule(q * width**-0.5, k, v, decay, beta, held, passed)
         if state is not None:
             state.recurrent[self.index] = after[0]
+            for offset, capture in state.captures.items():
+                assert passed is not None
+                capture.recurrent[self.index] = passed[offset // CHUNK - 1][0]
         z = z.unflatten(-1, (groups, value_width))
         return self.out_proj(self.norm(out, z).flatten(2))
 
@@ -105,6 +109,8 @@ class GatedDeltaNet(nn.Module):
         else:
             window = torch.cat((state.conv[self.index].t().unsqueeze(0), x), dim=1)
             state.conv[self.index] = window[0, -(kernel - 1) :].t()
+            for offset, capture in state.captures.items():
+                capture.conv[self.index] = window[0, offset : offset + kernel - 1].t()
         weight = weight.to(x.dtype)
         out = window[:, :tokens] * weight[:, 0]
         for tap in range(1, kernel):

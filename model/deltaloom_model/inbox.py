@@ -70,9 +70,12 @@ class Inbox:
         """Blocks until there is one."""
         return self._queue.get()
 
-    def take(self, wait: bool) -> list[Message]:
-        """All messages there are; with `wait`, blocks until there is one."""
-        messages = [self._queue.get()] if wait else []
+    def take(self, wait: bool, seconds: float | None = None) -> list[Message]:
+        """All messages there are; with `wait`, blocks until there is one, or (none) for so many seconds."""
+        try:
+            messages = [self._queue.get(timeout=seconds)] if wait else []
+        except Empty:
+            return []
         while True:
             try:
                 messages.append(self._queue.get_nowait())

@@ -38,6 +38,7 @@ STOP_TOKENS = (
 # More characters of the suffix than this are never tokenized, per token wanted.
 _SUFFIX_CHARACTERS_PER_TOKEN = 16
 _PREFIX_STEPS = 4
+_PREFIX_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -192,6 +193,14 @@ def prefix_start(encoded: EncodedText, most: int) -> int:
     while first < total and encoded.starts[first] == encoded.starts[first - 1]:  # never part of a character
         first += 1
     return first
+
+
+def bounded_prefix(prefix: str) -> str:
+    """At most about the last 2 MiB of a huge file's prefix, cut at a line start that moves in 1 MiB steps."""
+    cut = (len(prefix) // _PREFIX_CHARACTERS - 1) * _PREFIX_CHARACTERS
+    if cut <= 0:
+        return prefix
+    return prefix[prefix.find("\n", cut) + 1 :]
 
 
 def one_line(name: str) -> str:

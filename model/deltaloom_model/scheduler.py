@@ -1,4 +1,4 @@
-"""Who takes the next step on the model: decode > log sync > base sync > compaction, the newest first.
+"""Who takes the next step on the model: decode > anchor > log > base > compaction, the newest first.
 
 Invariant: only the forward thread touches the engine; it takes one bounded step at a time and looks at what
 has arrived before each; every request gets exactly one final reply, unless its connection was dropped or the
@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
 from deltaloom_model.api import (
     CountRequest,
+    Decoding,
     Engine,
     EngineStatus,
     ErrorReply,
@@ -21,6 +23,7 @@ from deltaloom_model.api import (
     GenerateResult,
     GenerateSteps,
     GenerateUpdate,
+    PurgeRequest,
     SyncProgress,
     SyncRequest,
     SyncResult,
@@ -34,6 +37,8 @@ STARVATION_STEPS = 16
 """A waiting task gets a step at the latest after this many steps of others."""
 SNAPSHOT_SECONDS = 0.25
 """While a task runs, the engine's status is taken no more often than this."""
+IDLE_SECONDS = 1.0
+"""After so long without a message or a task, the engine may tidy up, once."""
 
 Base = tuple[tuple[str, str], ...]
 """(path, digest) of the base segments in order: a sync that leaves it as it was reads only the log."""
@@ -44,10 +49,11 @@ Emit = Callable[[Ticket, FinalReply | SyncProgress | GenerateUpdate], None]
 class Urgency(IntEnum):
     """The lower goes first."""
 
-    GENERATE = 0
-    LOG_SYNC = 1
-    BASE_SYNC = 2
-    COMPACTION = 3
+    DECODE = 0
+    ANCHOR = 1
+    LOG_SYNC = 2
+    BASE_SYNC = 3
+    COMPACTION = 4
 
 
 @dataclass(eq=False)
@@ -78,6 +84,7 @@ class Scheduler:
         self._tasks: list[_Task] = []  # in the order in which they came
         self._bases: dict[tuple[str, str], Base] = {}
         self._gave_way = False
+        self._is_tidy = True
 
     def run(self) -> None:
         """Serve until told to stop; what is running then is closed without a reply."""
@@ -86,18 +93,29 @@ class Scheduler:
             pass
         for task in list(self._tasks):
             self._close(task)
+        self._tidy(self._engine.close)
 
     def turn(self, wait: bool = False) -> bool:
         """Take in what has arrived, then do one step; False once told to stop.
 
-        With `wait` it blocks until something arrives when nothing is running.
+        With `wait` it blocks until something arrives when nothing is running, but for one tidying up.
         """
-        for message in self._inbox.take(wait=wait and not self._tasks):
+        seconds = None if self._is_tidy else IDLE_SECONDS
+        messages = self._inbox.take(wait and not self._tasks, seconds)
+        if not messages and not self._tasks:
+            if not self._is_tidy:
+                self._is_tidy = True
+                self._tidy(self._engine.idle)
+            return True
+        self._is_tidy = False
+        for message in messages:
             match message:
                 case Submit(ticket, CountRequest() as request):
-                    self._count(ticket, request)
+                    self._answer(ticket, "counting tokens", partial(self._engine.count, request))
+                case Submit(ticket, PurgeRequest() as request):
+                    self._purge(ticket, request)
                 case Submit(ticket, GenerateRequest() as request):
-                    self._begin(ticket, request, Urgency.GENERATE)
+                    self._begin(ticket, request, Urgency.ANCHOR)
                 case Submit(ticket, SyncRequest() as request):
                     if self._supersede(ticket, request):
                         self._begin(ticket, request, self._urgency(request))
@@ -111,12 +129,27 @@ class Scheduler:
             self._step(self._choose())
         return True
 
-    def _count(self, ticket: Ticket, request: CountRequest) -> None:
+    def _answer(self, ticket: Ticket, deed: str, call: Callable[[], FinalReply]) -> None:
         try:
-            reply: FinalReply = self._engine.count(request)
+            reply = call()
         except Exception as error:
-            reply = _error_reply("counting tokens", error)
+            reply = _error_reply(deed, error)
         self._emit(ticket, reply)
+
+    def _purge(self, ticket: Ticket, request: PurgeRequest) -> None:
+        # What is being read may hold the very text that has to go, and would keep it again.
+        for task in [task for task in self._tasks if task.request.workspace == request.workspace]:
+            self._finish(task, _given_up(task.request))
+        for key in [key for key in self._bases if key[1] == request.workspace]:
+            del self._bases[key]
+        self._answer(ticket, "forgetting files", partial(self._engine.purge, request))
+        self._take_snapshot()
+
+    def _tidy(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            log_failure("tidying up", error)
 
     def _begin(self, ticket: Ticket, request: SyncRequest | GenerateRequest, urgency: Urgency) -> None:
         try:
@@ -138,11 +171,13 @@ class Scheduler:
 
     def _supersede(self, ticket: Ticket, request: SyncRequest) -> bool:
         # Whether `request` is to be read: older syncs of its context give way to it, as it does to a newer.
+        # A compaction stands beside the syncs: it switches nothing.
         rivals = [
             (task, task.request)
             for task in self._tasks
             if isinstance(task.request, SyncRequest)
             and (task.request.session, task.request.workspace) == (request.session, request.workspace)
+            and task.request.compaction == request.compaction
         ]
         if any(rival.revision > request.revision for _, rival in rivals):
             self._emit(ticket, _given_up(request))
@@ -187,14 +222,16 @@ class Scheduler:
             if (
                 isinstance(task.request, SyncRequest)
                 and isinstance(result, SyncResult)
-                and not result.missing
+                and not (result.missing or task.request.compaction)
             ):
                 self._bases[task.request.session, task.request.workspace] = _base(task.request)
             self._finish(task, result)
         except Exception as error:
             self._finish(task, _error_reply(_deed(task.request), error))
         else:
-            if progress is not None:
+            if isinstance(progress, Decoding):
+                task.urgency = Urgency.DECODE
+            elif progress is not None:
                 self._emit(task.ticket, progress)
             if time.monotonic() - self._snapshot_at >= SNAPSHOT_SECONDS:
                 self._take_snapshot()

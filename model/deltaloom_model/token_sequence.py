@@ -25,13 +25,15 @@ _BLOCK = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class SegmentSpan:
-    """Positions [start, end) hold this segment, header included. `digest` is that of its text."""
+    """Positions [start, end) hold this segment, header included. `digest` is that of its text, `weight` says
+    how likely it is to change first (`api.Segment.weight`)."""
 
     path: str
     digest: str
     kind: SpanKind
     start: int
     end: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class TokenPart:
     digest: str
     kind: SpanKind
     ids: TokenIds
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +75,9 @@ class TokenSequence:
         spans: list[SegmentSpan] = []
         start = 0
         for part in held:
-            spans.append(SegmentSpan(part.path, part.digest, part.kind, start, start + len(part.ids)))
-            start += len(part.ids)
+            end = start + len(part.ids)
+            spans.append(SegmentSpan(part.path, part.digest, part.kind, start, end, part.weight))
+            start = end
         ids = np.concatenate([part.ids for part in held]) if held else np.empty(0, np.int32)
         return cls(ids.astype(np.int32, copy=False), tuple(spans))
 
@@ -82,11 +86,6 @@ class TokenSequence:
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.ids.tolist())
-
-    def extended(self, parts: Iterable[TokenPart]) -> TokenSequence:
-        """This sequence with more parts behind it."""
-        mine = [TokenPart(s.path, s.digest, s.kind, self.ids[s.start : s.end]) for s in self.spans]
-        return TokenSequence.of([*mine, *parts])
 
     def ids_between(self, start: int, end: int) -> TokenIds:
         """The ids at positions [start, end), a view."""
@@ -102,11 +101,6 @@ class TokenSequence:
     def span_at(self, position: int) -> SegmentSpan:
         """The span that holds `position` (0 <= position < len)."""
         return self.spans[self.span_index(position)]
-
-    @property
-    def boundaries(self) -> tuple[int, ...]:
-        """Where segments end, ascending: the natural places for checkpoints. The last one is the length."""
-        return tuple(dict.fromkeys(span.end for span in self.spans if span.end > 0))
 
 
 def common_prefix_length(first: TokenIds, second: TokenIds) -> int:

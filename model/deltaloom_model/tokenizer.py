@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,14 @@ class SegmentTokenizer:
             _, dropped = self._cache.popitem(last=False)
             self._held_bytes -= dropped.nbytes
         return encoded.ids
+
+    def forget(self, paths: Collection[str], digests: Collection[str]) -> None:
+        """Hold nothing more of these files: neither texts by digest nor open documents by their key's end."""
+        for digest in digests:
+            if (dropped := self._cache.pop(digest, None)) is not None:
+                self._held_bytes -= dropped.nbytes
+        for key in [key for key in self._near if any(key.endswith(f":{path}") for path in paths)]:
+            del self._near[key]
 
     def _probe_safe_cuts(self) -> bool:
         """Does this tokenizer's pattern treat a newline before a non-space as a boundary?"""

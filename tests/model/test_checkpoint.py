@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltaloom_model.checkpoint import Checkpoint, CheckpointStore, PrefixHash
+from deltaloom_model.checkpoint import Checkpoint, CheckpointStore, Contents, PrefixHash
 from deltaloom_model.hybrid_cache import HybridState, KVSpan, SavedState, SpanView
 from deltaloom_model.loading.config import HybridConfig
 from deltaloom_model.token_sequence import TokenIds
@@ -23,6 +23,7 @@ CONFIG = HybridConfig(
     layer_types=("linear_attention", "full_attention"),
 )  # fmt: skip
 SALT = b"workspace"
+CONTENTS = Contents("w", ())
 PLENTY = 1 << 30
 CPU = torch.device("cpu")
 
@@ -53,12 +54,12 @@ def state_at(position: int, *views: SpanView) -> SavedState:
 def keep(
     store: CheckpointStore,
     tokens: TokenIds,
-    parent: int = 0,
+    parent: Checkpoint | None = None,
     *,
     views: tuple[SpanView, ...] = (),
     salt: bytes = SALT,
 ) -> Checkpoint:
-    return store.add(key(tokens, salt), state_at(len(tokens), *views), torch.zeros(16), parent)
+    return store.add(key(tokens, salt), state_at(len(tokens), *views), torch.zeros(16), parent, CONTENTS)
 
 
 def a_checkpoint_takes() -> int:
@@ -77,13 +78,13 @@ def test_nearest_is_the_deepest_whose_tokens_are_all_shared() -> None:
     changed = text.copy()
     changed[40] = 999
     for asked, expected in ((text, 70), (changed, 40), (text[:39], 10), (text[:10], 10)):
-        found = store.nearest(SALT, asked)
+        found = store.nearest(PrefixHash(SALT), asked)
         assert found is not None
         assert found.position == expected
         assert found.key == key(asked[:expected])
-    assert store.nearest(SALT, text[:9]) is None
+    assert store.nearest(PrefixHash(SALT), text[:9]) is None
     changed[0] = 999
-    assert store.nearest(SALT, changed) is None
+    assert store.nearest(PrefixHash(SALT), changed) is None
 
 
 @given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=12), max_size=12), st.data())
@@ -93,7 +94,7 @@ def test_nearest_equals_looking_at_every_prefix(kept: list[list[int]], data: st.
         keep(store, ids(*tokens))
     asked = data.draw(st.lists(st.integers(0, 1), max_size=14))
     shared = [tokens for tokens in kept if asked[: len(tokens)] == tokens]
-    found = store.nearest(SALT, ids(*asked))
+    found = store.nearest(PrefixHash(SALT), ids(*asked))
     assert (found.position if found else 0) == max(map(len, shared), default=0)
     store.check_integrity()
 
@@ -102,9 +103,9 @@ def test_nearest_equals_looking_at_every_prefix(kept: list[list[int]], data: st.
 def test_another_salt_finds_nothing(salt: bytes) -> None:
     store = CheckpointStore(PLENTY, PLENTY)
     keep(store, ids(1, 2, 3))
-    assert store.nearest(salt, ids(1, 2, 3)) is None
+    assert store.nearest(PrefixHash(salt), ids(1, 2, 3)) is None
     keep(store, ids(1, 2), salt=salt)
-    found = store.nearest(salt, ids(1, 2, 3))
+    found = store.nearest(PrefixHash(salt), ids(1, 2, 3))
     assert found is not None
     assert found.position == 2
 
@@ -129,10 +130,9 @@ def test_the_same_tokens_are_kept_once() -> None:
 def test_states_stay_within_their_budget_and_the_densest_go_first() -> None:
     store = CheckpointStore(4 * a_checkpoint_takes(), PLENTY)
     text = np.arange(1000, dtype=np.int32)
-    parent = 0
+    parent = None
     for length in (300, 310, 600, 900):
-        keep(store, text[:length], parent)
-        parent = length
+        parent = keep(store, text[:length], parent)
     assert store.state_bytes == 4 * a_checkpoint_takes()
     keep(store, text, parent)
     assert store.state_bytes <= 4 * a_checkpoint_takes()
@@ -145,7 +145,7 @@ def test_what_was_used_long_ago_goes_before_what_is_used() -> None:
     branches = [ids(*[branch] * 10) for branch in range(5)]
     for branch in branches[:3]:
         keep(store, branch)
-    assert store.nearest(SALT, branches[0]) is not None  # a use
+    assert store.nearest(PrefixHash(SALT), branches[0]) is not None  # a use
     keep(store, branches[3])
     assert [store.get(key(branch)) is not None for branch in branches[:4]] == [True, False, True, True]
 
@@ -165,13 +165,13 @@ def test_pinned_checkpoints_and_the_new_one_outlive_any_pressure() -> None:
 def test_when_one_goes_its_successors_are_reached_from_the_one_before() -> None:
     store = CheckpointStore(3 * a_checkpoint_takes(), PLENTY)
     text = np.arange(400, dtype=np.int32)
-    keep(store, text[:100], 0)
-    keep(store, text[:101], 100)
-    last = keep(store, text[:200], 101)
-    end = keep(store, text[:400], 200)
+    first = keep(store, text[:100])
+    dense = keep(store, text[:101], first)
+    last = keep(store, text[:200], dense)
+    end = keep(store, text[:400], last)
     assert positions(store) == [100, 200, 400]
-    assert last.parent == 100
-    assert end.parent == 200
+    assert last.parent is first
+    assert end.parent is last
     store.check_integrity()
 
 
@@ -243,7 +243,7 @@ def _view_beyond_its_span(c: Checkpoint) -> None:
 
 
 def _parent_behind(c: Checkpoint) -> None:
-    c.parent = c.position
+    c.parent = c
 
 
 def _unpinned_twice(c: Checkpoint) -> None:

@@ -32,21 +32,11 @@ def test_parts_lie_end_to_end() -> None:
     assert list(sequence) == [1, 2, 3, 4, 5, 6]
     assert sequence.spans[1] == SegmentSpan("a.py", "d1", "base", 2, 5)
     assert [sequence.span_at(i).path for i in range(6)] == ["repo", "repo", "a.py", "a.py", "a.py", "b.py"]
-    assert sequence.boundaries == (2, 5, 6)
-
-
-def test_extended_keeps_positions_and_appends() -> None:
-    base = TokenSequence.of([TokenPart("a", "d", "base", ids(1, 2))])
-    longer = base.extended([TokenPart("b", "e", "anchor", ids(3))])
-    assert longer.spans[0] == base.spans[0]
-    assert (longer.spans[1].start, longer.spans[1].end) == (2, 3)
-    assert longer.ids_between(1, 3).tolist() == [2, 3]
 
 
 def test_empty_sequence() -> None:
     empty = TokenSequence.of([])
     assert len(empty) == 0
-    assert empty.boundaries == ()
     assert empty.ids.dtype == np.int32
 
 

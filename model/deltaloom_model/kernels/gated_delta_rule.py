@@ -26,13 +26,21 @@ def l2_normalize(x: Tensor, eps: float = 1e-6) -> Tensor:
 
 
 def gated_delta_rule(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: Tensor | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    state: Tensor | None,
+    passed: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run the rule over T tokens.
 
     q, k: [B, T, K, d], already normalized, q scaled. v: [B, T, K, G, e]. g (log decay, <= 0) and beta:
     [B, T, K, G]. state: [B, K, G, d, e] or None for zeros. All in one dtype, fp32 or fp64.
     Returns outputs [B, T, K, G, e] and the state after the last token; `state` itself is not written.
+    `passed`, where given, gets the states after 64, 128, ... tokens, one for each whole chunk: they are
+    there anyway, so a checkpoint inside a pass costs a copy.
     """
     batch, tokens, key_heads, width = k.shape
     groups, value_width = v.shape[-2:]
@@ -50,8 +58,9 @@ def gated_delta_rule(
         if stop > start:
             at = slice(start, stop)
             out, state = _chunks(
-                q[:, :, at], k[:, :, at], v[:, :, :, at], g[..., at], beta[..., at], state, size
-            )
+                q[:, :, at], k[:, :, at], v[:, :, :, at], g[..., at], beta[..., at], state, size,
+                passed if size == CHUNK else None,
+            )  # fmt: skip
             pieces.append(out)
     out = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=3)
     return out.permute(0, 3, 1, 2, 4), state
@@ -69,7 +78,14 @@ def _one_token(
 
 
 def _chunks(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: Tensor, size: int
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    state: Tensor,
+    size: int,
+    passed: list[Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
     """Chunkwise form over T = n * size tokens: q, k [B, K, T, d]; v [B, K, G, T, e]; g, beta [B, K, G, T]."""
     q, k = (x.unflatten(2, (-1, size)).unsqueeze(2) for x in (q, k))  # [B, K, 1, n, C, d]
@@ -99,4 +115,6 @@ def _chunks(
         corrections = value - back @ state
         outputs.append(query @ state + scores @ corrections)
         state = state * decay_all + key_t @ corrections
+        if passed is not None:
+            passed.append(state)
     return torch.cat(outputs, dim=3), state

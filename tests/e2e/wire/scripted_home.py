@@ -23,6 +23,8 @@ from deltaloom_model.api import (
     GenerateSteps,
     ModelInfo,
     ModelSpec,
+    PurgeRequest,
+    PurgeResult,
     SyncProgress,
     SyncRequest,
     SyncResult,
@@ -79,6 +81,15 @@ class ScriptedEngine:
             for (session, workspace), sync in self._held.items()
         ]
         return EngineStatus("ready", model=self.model, contexts=contexts)
+
+    def purge(self, request: PurgeRequest) -> PurgeResult:
+        return PurgeResult()
+
+    def idle(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def forget(self, session: str) -> None:
         self._write("forget")

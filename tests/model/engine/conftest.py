@@ -22,8 +22,10 @@ from deltaloom_model.api import (
     text_digest,
 )
 from deltaloom_model.checkpoint import Checkpoint, PrefixHash
+from deltaloom_model.contexts import Context
 from deltaloom_model.engine import HybridEngine
 from deltaloom_model.hybrid_model import HybridModel
+from deltaloom_model.keeper import Line
 from deltaloom_model.loading.config import HybridConfig
 from deltaloom_model.token_sequence import TokenIds
 from deltaloom_model.tokenizer import SegmentTokenizer
@@ -108,13 +110,17 @@ class Desk:
         self.log: list[tuple[str, str | None]] = []
         self.revision = 0
         self.lookups: list[tuple[bytes, TokenIds]] = []
-        look = engine.store.nearest
+        look = engine.keeper.find
+        whole: dict[bytes, TokenIds] = engine.__dict__.setdefault("known_lines", {})
 
-        def nearest(salt: bytes, ids: TokenIds) -> Checkpoint | None:
-            self.lookups.append((salt, ids))
-            return look(salt, ids)
+        def find(line: Line) -> Any:
+            before = whole[line.start.digest()] if line.at else line.ids[:0]
+            ids = np.concatenate((before, line.ids))
+            whole[line.hash_at(line.end).digest()] = ids
+            self.lookups.append((line.salt.text, ids))
+            return look(line)
 
-        engine.store.nearest = nearest  # type: ignore[method-assign]
+        engine.keeper.find = find  # type: ignore[method-assign]
 
     def request(self, compaction: bool = False) -> SyncRequest:
         entries = [(path, text, "base") for path, text in self.base.items()]
@@ -153,12 +159,18 @@ class Desk:
         return result
 
     @property
+    def context(self) -> Context:
+        context = self.engine._contexts.get(self.session, self.workspace)
+        assert context is not None
+        return context
+
+    @property
     def ids(self) -> TokenIds:
-        return self.engine._contexts[self.session, self.workspace].sequence.ids
+        return self.context.sequence.ids
 
     @property
     def end(self) -> Checkpoint:
-        end = self.engine._contexts[self.session, self.workspace].end
+        end = self.context.end
         assert end is not None
         return end
 

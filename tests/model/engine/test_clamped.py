@@ -11,9 +11,10 @@ import pytest
 from deltaloom_model.api import ModelInfo
 from deltaloom_model.checkpoint import PrefixHash
 from deltaloom_model.hybrid_cache import HybridState, SavedState
+from deltaloom_model.kernels.gated_delta_rule import CHUNK
 
 FILES = {
-    "a.py": "def first(x):\n    return x + 1\n",
+    "a.py": "".join(f"def first_{i}(x):\n    return x + {i}\n" for i in range(9)),
     "b.py": "".join(f"value_{i} = first({i})\n" for i in range(12)),
     "c.py": "import b\n\nprint(b.value_3)\n",
 }
@@ -47,17 +48,19 @@ def test_restore_lands_on_the_checkpoint_not_the_divergence(
     desk.base = dict(FILES)
     desk.sync()
     held = desk.ids
-    start_of_b = next(s.start for s in desk.engine._contexts["one", "w"].sequence.spans if s.path == "b.py")
+    start_of_b = next(s.start for s in desk.context.sequence.spans if s.path == "b.py")
+    before_b = start_of_b - start_of_b % CHUNK
+    assert before_b > 0
     desk.base["b.py"] = edited(FILES["b.py"], 6)
     entered.clear()
     result = desk.sync()
 
-    assert result.restored_at == start_of_b
+    assert result.restored_at == before_b
     assert start_of_b < result.divergence < len(held)
     assert held[: result.divergence].tolist() == desk.ids[: result.divergence].tolist()
     assert held[result.divergence] != desk.ids[result.divergence]
-    assert [saved.position for saved in restored] == [start_of_b]
-    assert entered == desk.ids[start_of_b:].tolist(), "all from the checkpoint on is read again"
+    assert [saved.position for saved in restored] == [before_b]
+    assert entered == desk.ids[before_b:].tolist(), "all from the checkpoint on is read again"
 
 
 def test_every_restore_is_of_exactly_the_tokens_read_so_far(
@@ -128,7 +131,7 @@ def test_state_of_another_model_is_never_taken_up(
     info: ModelInfo = msgspec.structs.replace(one.engine.model, **change)
     for given, read_again in ((info, True), (one.engine.model, False)):
         engine = new_engine(given)
-        engine.store = one.engine.store
+        engine.keeper.store = engine.store = one.engine.store
         other = new_desk(engine)
         other.base = dict(FILES)
         result = other.sync()

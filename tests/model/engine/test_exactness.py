@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deltaloom_model import engine as engine_module
 from deltaloom_model.api import ModelSpec
-from deltaloom_model.checkpoint import Checkpoint, CheckpointStore
+from deltaloom_model.checkpoint import Checkpoint, CheckpointStore, PrefixHash
 from deltaloom_model.hybrid_cache import HybridState, SavedState
 from deltaloom_model.hybrid_model import HybridModel
 from deltaloom_model.token_sequence import TokenIds
@@ -180,8 +180,8 @@ def stale_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
 def unclamped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The checkpoint nearest to the end is taken, beyond the divergence."""
 
-    def planted(self: CheckpointStore, salt: bytes, ids: TokenIds) -> Checkpoint | None:
-        fits = [c for c in self if c.position < len(ids)]
+    def planted(self: CheckpointStore, prefix: PrefixHash, ids: TokenIds, at: int = 0) -> Checkpoint | None:
+        fits = [c for c in self if at < c.position < at + len(ids)]
         return max(fits, key=lambda c: (c.position, c.used), default=None)
 
     monkeypatch.setattr(CheckpointStore, "nearest", planted)

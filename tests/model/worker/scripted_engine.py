@@ -23,6 +23,8 @@ from deltaloom_model.api import (
     GenerateUpdate,
     ModelInfo,
     ModelSpec,
+    PurgeRequest,
+    PurgeResult,
     SyncProgress,
     SyncRequest,
     SyncResult,
@@ -92,6 +94,15 @@ class ScriptedEngine:
             for (session, workspace), sync in self.held.items()
         ]
         return EngineStatus("ready", model=self.model, contexts=contexts)
+
+    def purge(self, request: PurgeRequest) -> PurgeResult:
+        return PurgeResult(checkpoints=len(request.paths))
+
+    def idle(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     def forget(self, session: str) -> None:
         self.journal.append(f"forget {session}")

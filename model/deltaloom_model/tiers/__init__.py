@@ -1,0 +1,1 @@
+"""Where state is kept beside the memory the model runs in: pinned host memory, and the disk."""
