@@ -24,7 +24,9 @@ class ScriptedReader:
         self.script, self.vocabulary, self.others = list(script), vocabulary, others or []
         self.entered: list[tuple[int, Cause]] = []
 
-    def read(self, _state: object, ids: TokenIds, cause: Cause, tally: dict[str, int] | None = None) -> Tensor:
+    def read(
+        self, _state: object, ids: TokenIds, cause: Cause, tally: dict[str, int] | None = None
+    ) -> Tensor:
         self.entered += [(token, cause) for token in ids.tolist()]
         return torch.zeros(1)
 

@@ -69,10 +69,12 @@ class BlockRef:
 
 def write_file(path: Path, arrays: Arrays, facts: Mapping[str, Any]) -> int:
     """Write arrays and facts as one file, mode 0600, in one step; returns its size. Raises OSError."""
+    # safetensors writes the memory behind an array, whatever its strides.
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     facts = {"format": FORMAT, **facts}
     metadata = {"facts": json.dumps(facts, sort_keys=True)}
     metadata["digest"] = _digest(arrays, metadata["facts"])
-    data = save(dict(arrays), metadata=metadata)
+    data = save(arrays, metadata=metadata)
     temporary = path.with_name(f"tmp-{secrets.token_hex(8)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -137,5 +139,5 @@ def _digest(arrays: Arrays, facts: str) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        digest.update(array.data)
     return digest.hexdigest()
