@@ -62,11 +62,13 @@ class Budget:
 @dataclass(frozen=True)
 class Evidence:
     """What is known of the work at hand. Paths are shown paths; `changed` in the order of change, `previous`
-    the base's order at the last layout, `open_texts` path to live text."""
+    the base's order at the last layout, `open_texts` path to live text. `previous_forms` says how the paths
+    of `previous` stood (`BaseFile.form`); one that it lacks stood in full."""
 
     open_texts: Mapping[str, str] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
     previous: tuple[str, ...] = ()
+    previous_forms: Mapping[str, Form] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Reason(Enum):
     SYMLINK_OUTSIDE = "symlink out of the workspace"
     SYMLINK_LOOP = "symlink loop"
     NESTED_REPOSITORY = "nested git repository"
+    NAME_ONLY = "over budget, in as a name only"
     OVER_BUDGET = "over budget"
 
 

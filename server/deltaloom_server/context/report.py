@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from .layout import Form
 from .reasons import LeftOut
 
 Region = Literal["base", "log", "open"]
@@ -13,12 +14,14 @@ Region = Literal["base", "log", "open"]
 
 @dataclass(frozen=True)
 class ReportedFile:
-    """One segment as it stands. `current` is False for a stale copy that a later one supersedes."""
+    """One segment as it stands. `current` is False for a stale copy that a later one supersedes; `form` tells
+    how the file stands: in full, as its outline, or (`names`) a list of files that don't fit."""
 
     path: str
     region: Region
     tokens: int
     current: bool = True
+    form: Form = "full"
 
 
 @dataclass(frozen=True)
