@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
-import numpy as np
 import psutil
 import torch
 
+from deltaloom_model.anchors import AnchorReader
 from deltaloom_model.api import (
     DECODING,
     Cause,
@@ -40,24 +40,21 @@ from deltaloom_model.api import (
     TopToken,
     text_digest,
 )
-from deltaloom_model.checkpoint import Checkpoint, Contents, PrefixHash
+from deltaloom_model.checkpoint import Contents, PrefixHash
 from deltaloom_model.contexts import Context, Contexts
 from deltaloom_model.decode import Constraint, decode
-from deltaloom_model.hybrid_cache import HybridState
 from deltaloom_model.hybrid_model import HybridModel
 from deltaloom_model.keeper import Keeper, Line, kernel_set
-from deltaloom_model.kernels.gated_delta_rule import CHUNK
 from deltaloom_model.loading.build import load_model
-from deltaloom_model.placement import anchor_places, context_places
+from deltaloom_model.placement import context_places
 from deltaloom_model.prefill import Reader
-from deltaloom_model.prompts import AnchorPrompt, PromptFormat, bounded_prefix
+from deltaloom_model.prompts import PromptFormat
 from deltaloom_model.sampling import logits_digest, top_tokens
-from deltaloom_model.steps import quietly, shown
+from deltaloom_model.steps import shown
 from deltaloom_model.threads import thread_count
-from deltaloom_model.tiers.disk import Salt
+from deltaloom_model.tiers.shelf import Salt
 from deltaloom_model.token_healing import TokenIndex, split_typed
 from deltaloom_model.token_sequence import (
-    SegmentSpan,
     TokenIds,
     TokenPart,
     TokenSequence,
@@ -65,13 +62,9 @@ from deltaloom_model.token_sequence import (
 )
 from deltaloom_model.tokenizer import SegmentTokenizer
 
-SUFFIX_TOKENS = 256
-_MOST_PREFIX_TOKENS = 2048
 _TYPED_CHARACTERS = 4096
 _REMEMBERED_RESTORES = 64
 _TOP = 5
-_ANCHORS_KEPT = 8
-"""Versions of open files' parts among which a quarter of the checkpoints' memory is shared."""
 _FLUSH_SECONDS = 1.5
 _NO_TEXT = text_digest("")
 
@@ -93,10 +86,7 @@ class HybridEngine:
         self._restores: deque[Restore] = deque(maxlen=_REMEMBERED_RESTORES)
         weights = {p.data_ptr(): p.numel() * p.element_size() for p in model.parameters()}
         self._weight_bytes = sum(weights.values())
-        # A quarter of the context, at most 4,096 tokens, is the open file's; a fixed share, so that the
-        # prefix's cut doesn't move when the log grows.
-        share = min(4096, info.context_limit // 4) - SUFFIX_TOKENS - 160
-        self._prefix_tokens = max(64, min(_MOST_PREFIX_TOKENS, share))
+        self._anchors = AnchorReader(self.keeper, self._format, info.context_limit)
 
     @property
     def model(self) -> ModelInfo:
@@ -162,14 +152,17 @@ class HybridEngine:
         began = time.perf_counter()
         tally: dict[str, int] = {}
         context = self._contexts.get(request.session, request.workspace)
-        anchor = self._anchor(request)
-        line = self._anchor_line(request, context, anchor.ids)
         fed, healed = split_typed(request.typed[-_TYPED_CHARACTERS:])
         typed = self._format.typed(fed)
 
         state = self.reader.model.new_state()
-        end, restored_at = yield from self._read_anchor(state, line, anchor, context, tally)
-        hidden = yield from self._read_typed(state, line, end, typed, tally)
+        anchored = yield from self._anchors.read(
+            state, request, self._salt(request.workspace), context, tally
+        )
+        if anchored.read:
+            restored_at, spent = anchored.restored_at, anchored.milliseconds
+            self._note("anchor", anchored.divergence, restored_at, anchored.read, spent)
+        hidden = yield from self._anchors.read_typed(state, anchored, typed, tally)
         state.fork_tail(len(healed) + request.max_new_tokens)
         logits = self.reader.logits(hidden)
         first = (time.perf_counter() - began) * 1000
@@ -199,9 +192,9 @@ class HybridEngine:
             decoded.finish,
             new_tokens=len(logprobs),
             read=tally,
-            context_tokens=line.end + len(typed),
-            restored_at=restored_at,
-            repository_context=line.root is not None,
+            context_tokens=anchored.line.end + len(typed),
+            restored_at=anchored.restored_at,
+            repository_context=anchored.line.root is not None,
             logits_digest=logits_digest(logits),
             top=[TopToken(self.tokenizer.decode([token]), lp) for token, lp in top_tokens(logits, _TOP)],
             mean_logprob=sum(logprobs) / len(logprobs) if logprobs else 0.0,
@@ -295,28 +288,6 @@ class HybridEngine:
         context.parts = known
         return list(dict.fromkeys(missing)) or TokenSequence.of(parts)
 
-    def _anchor(self, request: GenerateRequest) -> AnchorPrompt:
-        return self._format.anchor(
-            request.path,
-            bounded_prefix(request.prefix),
-            request.suffix,
-            prefix_tokens=self._prefix_tokens,
-            suffix_tokens=SUFFIX_TOKENS,
-            key=f"{request.session}:{request.workspace}:{request.path}",
-        )
-
-    def _anchor_line(self, request: GenerateRequest, context: Context | None, ids: TokenIds) -> Line:
-        """The open file's part behind the context that is held, or behind the bare header while none is."""
-        salt = self._salt(request.workspace)
-        if context is not None and context.end is not None and context.line is not None:
-            at, prefix, root, before = len(context.sequence), context.hash, context.end, context.line.contents
-        else:
-            header = self._format.repository_header(request.repository)
-            ids = np.concatenate((header, ids))
-            at, prefix, root, before = 0, PrefixHash(salt.text), None, None
-        span = SegmentSpan(request.path, "", "anchor", at, at + len(ids))
-        return Line(salt, prefix, at, ids, Contents(request.workspace, (span,), before), root)
-
     def _salt(self, workspace: str) -> Salt:
         info = self._info
         kernels = kernel_set(self.reader.model.device)
@@ -333,53 +304,6 @@ class HybridEngine:
         chosen = context_places(sequence, max(most, 2), fixed)
         edges = fixed | (chosen & set(logged))
         return edges, chosen - edges
-
-    def _read_anchor(
-        self,
-        state: HybridState,
-        line: Line,
-        anchor: AnchorPrompt,
-        context: Context | None,
-        tally: dict[str, int],
-    ) -> Generator[None, None, tuple[Checkpoint, int]]:
-        """Bring `state` to the end of the open file's part; its checkpoint, and where reading began."""
-        began = time.perf_counter()
-        found = yield from quietly(self.keeper.find(line))
-        restored_at = found.position if found else 0
-        offset = line.end - len(anchor.ids)
-        cursor = offset + anchor.prefix[1]
-        most = self.store.state_budget // (4 * self.keeper.state_bytes * _ANCHORS_KEPT)
-        # A line further down begins where the prefix ends, or, where its first token merges, just before.
-        captures = anchor_places(restored_at, line.end, cursor, max(most, 2))
-        steps = self.keeper.read(
-            state, line, found, lambda position: "anchor", edges={cursor}, captures=captures, tally=tally
-        )
-        end = yield from quietly(steps)
-        if context is not None and line.root is not None:
-            earlier = context.anchor if context.anchor is not None else line.ids[:0]
-            divergence = line.at + common_prefix_length(earlier, line.ids)
-            context.anchor = line.ids
-            if restored_at < line.end:
-                spent = (time.perf_counter() - began) * 1000
-                self._note("anchor", divergence, restored_at, line.end - restored_at, spent)
-                context.unwritten["anchor"] = (line, end)
-        return end, restored_at
-
-    def _read_typed(
-        self, state: HybridState, line: Line, end: Checkpoint, typed: TokenIds, tally: dict[str, int]
-    ) -> Generator[None, None, torch.Tensor]:
-        """Feed the line so far; the last hidden state [hidden]. Of a long one, state is kept on the way."""
-        if len(typed) <= CHUNK:
-            state.fork_tail(len(typed))
-            return self.reader.read(state, typed, "typed", tally) if len(typed) else end.hidden
-        further = Line(line.salt, line.hash_at(line.end), line.end, typed, line.contents, end)
-        found = yield from quietly(self.keeper.find(further))
-        assert found is not None
-        captures = set(range(found.position + CHUNK, further.end, CHUNK))
-        steps = self.keeper.read(
-            state, further, found, lambda position: "typed", captures=captures, tally=tally
-        )
-        return (yield from quietly(steps)).hidden
 
     def _write_passing_texts(self, context: Context) -> None:
         """Tokens of log entries and of copies that they supersede: no file may hold these texts after a

@@ -24,8 +24,9 @@ from deltaloom_model.hybrid_cache import HybridState
 from deltaloom_model.prefill import Reader, passes
 from deltaloom_model.tiers.block_file import BlockRef
 from deltaloom_model.tiers.blocks import block_arrays, put_block, state_of_block
-from deltaloom_model.tiers.disk import DiskTier, Salt
+from deltaloom_model.tiers.disk import DiskTier
 from deltaloom_model.tiers.host import HostTier
+from deltaloom_model.tiers.shelf import Salt
 from deltaloom_model.token_sequence import TokenIds
 
 _LEAST_BLOCK = 1024

@@ -15,10 +15,7 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -28,7 +25,6 @@ import numpy as np
 from deltaloom_model.api import TierInfo
 from deltaloom_model.checkpoint import PrefixHash
 from deltaloom_model.tiers.block_file import (
-    SUFFIX,
     Arrays,
     BlockRef,
     RefusedFile,
@@ -36,45 +32,21 @@ from deltaloom_model.tiers.block_file import (
     read_file,
     write_file,
 )
+from deltaloom_model.tiers.shelf import (
+    Entry,
+    Salt,
+    Shelf,
+    count_children,
+    list_shelves,
+    make_private,
+    with_descendants,
+    workspace_prefix,
+)
 from deltaloom_model.token_sequence import TokenIds
 
 _MOST_PENDING_BYTES = 1 << 30
-_OLD_TEMPORARY_SECONDS = 3600.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Entry:
-    """One file on disk. `size` in bytes, `used` a file time in seconds."""
-
-    size: int
-    used: float
-
-
-@dataclass(slots=True)
-class _Shelf:
-    """The files of one salt, in a folder of their own."""
-
-    folder: Path
-    blocks: dict[bytes, BlockRef] = field(default_factory=dict)
-    entries: dict[str, _Entry] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Salt:
-    """What state depends on beside its tokens; `text` names all of it, the workspace first."""
-
-    workspace: str
-    text: bytes
-
-    @property
-    def folder_name(self) -> str:
-        return f"{_hashed(self.workspace)}-{blake2b(self.text, digest_size=16).hexdigest()}"
-
-    def path_hash(self, path: str) -> str:
-        """What a file's name is written as: enough to find it again, not to read it."""
-        return _hashed(f"{self.workspace}\0{path}")
 
 
 class DiskTier:
@@ -82,7 +54,7 @@ class DiskTier:
 
     def __init__(self, folder: Path, budget: int, clock: Callable[[], float] = time.time) -> None:
         self._folder, self._budget, self._clock = folder, budget, clock
-        self._shelves: dict[str, _Shelf] = {}
+        self._shelves: dict[str, Shelf] = {}
         self._lock = threading.Lock()
         self._used = 0
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -131,7 +103,7 @@ class DiskTier:
 
     def token_ids(self, salt: Salt, path: str, digest: str) -> TokenIds | None:
         """The ids of a text that stood in a context before (its file may hold another by now), if kept."""
-        name = _ids_name(salt, path, digest)
+        name = salt.ids_name(path, digest)
         with self._lock:
             shelf = self._shelves.get(salt.folder_name)
             if shelf is None or name not in shelf.entries:
@@ -183,17 +155,17 @@ class DiskTier:
             "end": ref.end,
             "paths": sorted(salt.path_hash(path) for path in paths),
         }
-        return self._enqueue(salt, ref.name, ref.key.hex(), arrays, facts, ref)
+        return self._enqueue(salt, ref.name, ref.key.hex(), arrays, facts)
 
     def write_ids(self, salt: Salt, path: str, digest: str, ids: TokenIds) -> bool:
         """Have the ids of a text written that may have no file to be read from later."""
         facts = {"digest": digest, "paths": [salt.path_hash(path)]}
-        name = _ids_name(salt, path, digest)
+        name = salt.ids_name(path, digest)
         shelf = self._shelf(salt)
         with self._lock:
             if name in shelf.entries:
                 return True
-        return self._enqueue(salt, name, name, {"ids": ids}, facts, None)
+        return self._enqueue(salt, name, name, {"ids": ids}, facts)
 
     def purge(self, workspace: str, paths: Collection[str]) -> int:
         """Remove everything of this workspace that holds tokens of these files; returns how many files.
@@ -206,16 +178,14 @@ class DiskTier:
         hashes = {salt.path_hash(path) for path in paths}
         removed = 0
         for name, shelf in list(self._shelves.items()):
-            if not name.startswith(_hashed(workspace) + "-"):
+            if not name.startswith(workspace_prefix(workspace)):
                 continue
             doomed = [
                 entry
                 for entry in list(shelf.entries)
                 if hashes & set(read_facts(shelf.folder / entry).get("paths", ()))
             ]
-            keys = {ref.key for entry in doomed if (ref := BlockRef.parse(entry)) is not None}
-            doomed += [ref.name for ref in _descendants(shelf.blocks, keys)]
-            for entry in dict.fromkeys(doomed):
+            for entry in with_descendants(shelf, doomed):
                 self._remove(shelf, entry)
                 removed += 1
         return removed
@@ -231,9 +201,7 @@ class DiskTier:
             reason = self._broken or self._refusal
             return TierInfo("disk", self._budget, self._used, states, self._hits, self._refused, reason)
 
-    def _enqueue(
-        self, salt: Salt, name: str, mark: str, arrays: Arrays, facts: dict[str, Any], ref: BlockRef | None
-    ) -> bool:
+    def _enqueue(self, salt: Salt, name: str, mark: str, arrays: Arrays, facts: dict[str, Any]) -> bool:
         size = sum(array.nbytes for array in arrays.values())
         shelf = self._shelf(salt)
         pending = (salt.folder_name, mark)
@@ -250,7 +218,7 @@ class DiskTier:
         def job() -> None:
             try:
                 if purges == self._purges:
-                    self._write_now(shelf, name, arrays, facts | {"salt": salt.text.hex()}, ref)
+                    self._write_now(shelf, name, arrays, facts | {"salt": salt.text.hex()})
             finally:
                 with self._lock:
                     self._pending.discard(pending)
@@ -279,18 +247,14 @@ class DiskTier:
             except Exception:
                 _log.exception("writing a cache file failed")
 
-    def _write_now(
-        self, shelf: _Shelf, name: str, arrays: Arrays, facts: dict[str, Any], ref: BlockRef | None
-    ) -> None:
-        _private(self._folder)
-        _private(shelf.folder)
+    def _write_now(self, shelf: Shelf, name: str, arrays: Arrays, facts: dict[str, Any]) -> None:
+        make_private(self._folder)
+        make_private(shelf.folder)
         size = write_file(shelf.folder / name, arrays, facts)
         with self._lock:
             old = shelf.entries.get(name)
             self._used += size - (old.size if old else 0)
-            shelf.entries[name] = _Entry(size, self._clock())
-            if ref is not None:
-                shelf.blocks[ref.key] = ref
+            shelf.add(name, Entry(size, self._clock()))
         self._enforce_budget()
 
     # --- the budget -------------------------------------------------------------------------------------
@@ -299,16 +263,12 @@ class DiskTier:
         if self._used <= self._budget:
             return
         with self._lock:
-            children = Counter(
-                (shelf.folder.name, ref.parent)
-                for shelf in self._shelves.values()
-                for ref in shelf.blocks.values()
-            )
+            children = count_children(self._shelves)
             heap = [
                 (entry.used, shelf.folder.name, name)
                 for shelf in self._shelves.values()
                 for name, entry in shelf.entries.items()
-                if not _has_children(children, shelf, name)
+                if (ref := BlockRef.parse(name)) is None or not children[shelf.folder.name, ref.key]
             ]
         heapq.heapify(heap)
         while heap and self._used > self._budget:
@@ -323,84 +283,23 @@ class DiskTier:
             if parent is not None and not children[folder, ref.parent]:
                 heapq.heappush(heap, (shelf.entries[parent.name].used, folder, parent.name))
 
-    def _remove(self, shelf: _Shelf, name: str) -> None:
+    def _remove(self, shelf: Shelf, name: str) -> None:
         with contextlib.suppress(OSError):
             (shelf.folder / name).unlink()
         self._forget(shelf, name)
 
-    def _forget(self, shelf: _Shelf, name: str) -> None:
-        ref = BlockRef.parse(name)
+    def _forget(self, shelf: Shelf, name: str) -> None:
         with self._lock:
-            entry = shelf.entries.pop(name, None)
-            self._used -= entry.size if entry else 0
-            if ref is not None and shelf.blocks.get(ref.key) == ref:
-                del shelf.blocks[ref.key]
+            self._used -= shelf.remove(name)
 
-    # --- the folder -------------------------------------------------------------------------------------
-
-    def _shelf(self, salt: Salt) -> _Shelf:
+    def _shelf(self, salt: Salt) -> Shelf:
         with self._lock:
-            return self._shelves.setdefault(salt.folder_name, _Shelf(self._folder / salt.folder_name))
+            return self._shelves.setdefault(salt.folder_name, Shelf(self._folder / salt.folder_name))
 
     def _list_folder(self) -> None:
         try:
-            if self._folder.is_symlink() or (self._folder.exists() and not _is_private(self._folder)):
-                self._broken = "isn't a private folder of yours"
-                return
-            folders = [entry for entry in os.scandir(self._folder) if entry.is_dir(follow_symlinks=False)]
-            for folder in folders:
-                self._list_shelf(Path(folder.path))
-        except FileNotFoundError:
-            return
+            self._shelves = list_shelves(self._folder, self._clock())
         except OSError as error:
-            self._broken = f"can't be read ({error.strerror})"
-
-    def _list_shelf(self, folder: Path) -> None:
-        shelf = self._shelves[folder.name] = _Shelf(folder)
-        for entry in os.scandir(folder):
-            info = entry.stat(follow_symlinks=False)
-            if entry.name.startswith("tmp-"):
-                if self._clock() - info.st_mtime > _OLD_TEMPORARY_SECONDS:  # its writer was killed
-                    Path(entry.path).unlink(missing_ok=True)
-            elif entry.name.endswith(SUFFIX) and entry.is_file(follow_symlinks=False):
-                shelf.entries[entry.name] = _Entry(info.st_size, info.st_mtime)
-                self._used += info.st_size
-                if (ref := BlockRef.parse(entry.name)) is not None:
-                    shelf.blocks[ref.key] = ref
-
-
-def _has_children(children: Counter[tuple[str, bytes]], shelf: _Shelf, name: str) -> bool:
-    ref = BlockRef.parse(name)
-    return ref is not None and children[shelf.folder.name, ref.key] > 0
-
-
-def _descendants(blocks: Mapping[bytes, BlockRef], keys: set[bytes]) -> list[BlockRef]:
-    """All blocks that can be used only with one of these."""
-    found: list[BlockRef] = []
-    doomed = set(keys)
-    for ref in sorted(blocks.values(), key=lambda ref: ref.start):
-        if ref.parent in doomed and ref.key not in keys:
-            doomed.add(ref.key)
-            found.append(ref)
-    return found
-
-
-def _ids_name(salt: Salt, path: str, digest: str) -> str:
-    return f"ids.{digest}.{salt.path_hash(path)}{SUFFIX}"
-
-
-def _hashed(text: str) -> str:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-
-
-def _is_private(folder: Path) -> bool:
-    info = folder.stat()
-    return info.st_uid == os.getuid() and not info.st_mode & 0o077
-
-
-def _private(folder: Path) -> None:
-    """Make the folder, mode 0700. Raises OSError, also when it is not this user's alone."""
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if not _is_private(folder):
-        raise PermissionError(13, "others can enter it")
+            self._broken = f"can't be used ({error.strerror})"
+        sizes = (entry.size for shelf in self._shelves.values() for entry in shelf.entries.values())
+        self._used = sum(sizes)

@@ -13,7 +13,8 @@ import pytest
 
 from deltaloom_model.checkpoint import PrefixHash
 from deltaloom_model.tiers.block_file import BlockRef
-from deltaloom_model.tiers.disk import DiskTier, Salt
+from deltaloom_model.tiers.disk import DiskTier
+from deltaloom_model.tiers.shelf import Salt
 from deltaloom_model.token_sequence import TokenIds
 
 SALT = Salt("w", b"w\0model")
