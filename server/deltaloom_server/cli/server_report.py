@@ -51,12 +51,14 @@ class LastCompletion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportedFile(msgspec.Struct, frozen=True):
-    """One segment: `region` is base, log or open; a stale copy isn't `current`."""
+    """One segment: `region` is base, log or open; a stale copy isn't `current`; `form` is full, outline, or
+    names for a list of files."""
 
     path: str
     region: str
     tokens: int
     current: bool = True
+    form: str = "full"
 
 
 class LeftOutFile(msgspec.Struct, frozen=True):
@@ -119,8 +121,13 @@ class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def files(self) -> int:
-        """How many files stand in the context, stale copies not counted."""
-        return sum(1 for file in self.context.files if file.current)
+        """How many files stand in the context, in full or as outlines, stale copies not counted."""
+        return sum(1 for file in self.context.files if file.current and file.form != "names")
+
+    @property
+    def outlines(self) -> int:
+        """How many of them stand as outlines."""
+        return sum(1 for file in self.context.files if file.current and file.form == "outline")
 
     @property
     def model(self) -> str:

@@ -16,6 +16,7 @@ from deltaloom_server.cli.sizes import format_milliseconds
 from deltaloom_server.cli.status_view import facts_table, plain_table
 
 _SHOWN_LEFT_OUT = 10
+_FORMS = {"full": "in full", "outline": "outline", "names": "names of other files"}
 
 
 def render_server(pid: int, report: ServerReport, every_file: bool) -> RenderableType:
@@ -51,7 +52,8 @@ def _describe_context(report: ServerReport) -> str:
         state = f"{state} {100 * context.done // context.total}%"
     budget = f" of {context.budget:,}" if context.budget else ""
     tokens = f"{report.tokens:,}{budget} tokens (base {context.base_tokens:,}, log {context.log_tokens:,})"
-    return f"{state}; {report.files} files, {tokens}"
+    outlines = f" ({report.outlines} as outlines)" if report.outlines else ""
+    return f"{state}; {report.files} files{outlines}, {tokens}"
 
 
 def _describe_completion(last: LastCompletion) -> str:
@@ -62,11 +64,10 @@ def _describe_completion(last: LastCompletion) -> str:
 
 
 def _files_table(context: ContextStatus) -> Table:
-    table = plain_table("in the context, in its order", "file", "where", "tokens")
+    table = plain_table("in the context, in its order", "file", "how", "where", "tokens")
     for file in context.files:
-        table.add_row(
-            escape(file.path), file.region if file.current else f"{file.region}, stale", f"{file.tokens:,}"
-        )
+        where = file.region if file.current else f"{file.region}, stale"
+        table.add_row(escape(file.path), _FORMS.get(file.form, file.form), where, f"{file.tokens:,}")
     return table
 
 

@@ -1,27 +1,39 @@
-"""Makes a layout: reads candidate files in value order, has them counted, stops when the budget is full.
+"""Makes a layout: full texts by value, then outlines of what doesn't fit, then names.
 
-Invariant: at most one batch of texts is held at a time, and what the base gets is disk text, never an
-editor's unsaved text.
+Invariant: what stood before keeps its form while it fits, unless it became more relevant by a whole tier, so
+that a small edit moves nothing but itself. No file is read twice, and none once nothing more can be used.
+
+    |<---------------------------- room of the base ----------------------------->|
+    |  what stood before  |  new in full: 3/4 of the rest  |  outlines  | 2% spare | names: 2% |
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from deltaloom_model.api import Segment, text_digest
 
-from .layout import BaseFile, BaseFill, BasePlan, Budget, Evidence, base_order, value_order
+from .candidates import CandidateReader, Count, batches
+from .evidence import Evidence, Form
+from .layout import BaseFile, BasePlan, Budget
+from .names import list_path, listing_order, names_text
+from .outline import has_grammar
+from .packing import SMALLEST, Candidate, Packing, probably_fit
 from .reading import load_text
 from .reasons import LeftOut, Reason, ScanResult, WorkspaceFile
+from .relevance import NAMES_WEIGHT, Relevance, Tier
 
-Count = Callable[[Sequence[Segment], Mapping[str, str]], Awaitable[list[int]]]
-"""Asks the worker for the tokens of segments, given the texts by digest (`api.CountRequest`)."""
-
-_BATCH_FILES = 64
-_BATCH_BYTES = 1 << 20
+_SHARE_OF_NAMES = 50
+_SHARE_OF_SPARE = 50
+_SHARE_OF_OUTLINES = 4
+_ROOM_FOR_MORE = 8
+"""With an eighth of the room free, files that were in by name only get another chance."""
+_TOKENS_PER_OUTLINE = 32
+_BYTES_PER_TOKEN = 3
+_FITTING_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -34,22 +46,6 @@ class PlanRequest:
     max_file_bytes: int
     evidence: Evidence = field(default_factory=Evidence)
     unsaved: tuple[tuple[str, str], ...] = ()
-
-
-def _batches(files: Sequence[WorkspaceFile]) -> list[list[WorkspaceFile]]:
-    batches: list[list[WorkspaceFile]] = []
-    size = _BATCH_BYTES
-    for file in files:
-        if size + file.size > _BATCH_BYTES or len(batches[-1]) >= _BATCH_FILES:
-            batches.append([])
-            size = 0
-        batches[-1].append(file)
-        size += file.size
-    return batches
-
-
-def _load(files: Sequence[WorkspaceFile], max_bytes: int) -> list[tuple[WorkspaceFile, str | Reason | None]]:
-    return [(file, load_text(file.absolute, max_bytes)) for file in files]
 
 
 async def _carry(
@@ -79,27 +75,200 @@ async def plan_base(
     scan: ScanResult, request: PlanRequest, count: Count, executor: Executor | None = None
 ) -> BasePlan:
     """Choose and order the base. Files are read in `executor`; cancelling the task leaves nothing behind."""
-    loop = asyncio.get_running_loop()
     carried, set_aside = await _carry(scan, request, count, executor)
-    fill = BaseFill(request.budget.base(carried))
-    left_out = [*scan.left_out, *(LeftOut(path, Reason.OVER_BUDGET) for path in sorted(set_aside))]
     candidates = [file for file in scan.files if file.path not in set_aside]
-    chosen: dict[str, tuple[WorkspaceFile, str, int]] = {}
-    for batch in _batches(value_order(candidates, request.evidence)):
-        wanted = [] if fill.done else [file for file in batch if not fill.surely_over(file)]
-        unread = {file.path for file in batch} - {file.path for file in wanted}
-        loaded = await loop.run_in_executor(executor, _load, wanted, request.max_file_bytes) if wanted else []
-        left_out += [LeftOut(file.path, text) for file, text in loaded if isinstance(text, Reason)]
-        readable = [(file, text, text_digest(text)) for file, text in loaded if isinstance(text, str)]
-        segments = [Segment(file.path, digest) for file, _, digest in readable]
-        tokens = await count(segments, {digest: text for _, text, digest in readable}) if segments else []
-        for (file, _, digest), size in zip(readable, tokens, strict=True):
-            if not fill.done and fill.offer(size):
-                chosen[file.path] = (file, digest, size)
-            else:
-                unread.add(file.path)
-        left_out += [LeftOut(path, Reason.OVER_BUDGET) for path in sorted(unread)]
-    ordered = base_order((file for file, _, _ in chosen.values()), request.evidence)
-    files = tuple(BaseFile(file.path, file.absolute, *chosen[file.path][1:]) for file in ordered)
-    left_out.sort(key=lambda entry: entry.path)
-    return BasePlan(request.revision, files, tuple(left_out), scan.notes, frozenset(set_aside))
+    reader = CandidateReader(request.max_file_bytes, count, executor)
+    planner = _Planner(candidates, request, request.budget.base(carried), reader)
+    await planner.keep()
+    await planner.add()
+    names = await _list_names(planner, {file.path for file in scan.files}, count)
+    files = planner.base_files()
+    listed: frozenset[str] = frozenset()
+    if names is not None:
+        files, listed = (*files, names[0]), names[1]
+    outside = [LeftOut(path, reason) for path, reason in reader.refused.items() if reason is not None]
+    outside += [
+        LeftOut(path, Reason.NAME_ONLY if path in listed else Reason.OVER_BUDGET)
+        for path in (*planner.outside(), *set_aside)
+    ]
+    left_out = tuple(sorted((*scan.left_out, *outside), key=lambda entry: entry.path))
+    return BasePlan(request.revision, files, left_out, scan.notes, frozenset(set_aside), planner.forms())
+
+
+class _Planner:
+    """One layout in the making. First `keep`, then `add`."""
+
+    def __init__(
+        self, files: Sequence[WorkspaceFile], request: PlanRequest, room: int, reader: CandidateReader
+    ) -> None:
+        self._files = {file.path: file for file in files}
+        self._evidence = request.evidence
+        self._relevance = Relevance(request.evidence)
+        self._stood = frozenset(request.evidence.previous)
+        self._reader = reader
+        self._read: set[str] = set()
+        self.room = room
+        self.for_names = 0 if probably_fit(files, room) else room // _SHARE_OF_NAMES
+        self.packing = Packing(room - self.for_names)
+
+    # -- what is decided beforehand ----------------------------------------------------------------------
+
+    def _form_before(self, path: str) -> Form | None:
+        form = self._evidence.previous_forms.get(path)
+        return form or ("full" if path in self._stood else None)
+
+    def _wanted_form(self, path: str) -> Form | None:
+        """The form that a file is to have whatever else there is; None for one not thought of yet."""
+        return "full" if self._relevance.tier(path) <= Tier.IMPORTED else self._form_before(path)
+
+    def _is_tight(self) -> bool:
+        """Was there not room for all in full the last time?"""
+        return any(form != "full" for form in self._evidence.previous_forms.values())
+
+    # -- reading and packing -----------------------------------------------------------------------------
+
+    async def _take(
+        self, files: Sequence[WorkspaceFile], form_of: Callable[[str], Form | None], keep_free: int = 0
+    ) -> None:
+        """Read these in order and pack each in its form, or as its outline where only that fits."""
+        packing = self.packing
+        for batch in batches(files):
+            if packing.done:
+                return
+            in_doubt = not probably_fit(batch, packing.left - keep_free)
+            outlined = frozenset(
+                file.path
+                for file in batch
+                if has_grammar(file.path) and (in_doubt or form_of(file.path) == "outline")
+            )
+            wanted = [file for file in batch if file.path in outlined or not packing.surely_over(file)]
+            followed = frozenset(f.path for f in wanted if self._relevance.tier(f.path) <= Tier.IMPORTED)
+            self._read.update(file.path for file in wanted)
+            for candidate in await self._reader.read(wanted, outlined, followed):
+                path = candidate.file.path
+                lost_outline = not candidate.outline and self._form_before(path) == "outline"
+                whole = form_of(path) == "full" or lost_outline
+                if not (whole and packing.offer(candidate, "full", keep_free)) and not packing.offer(
+                    candidate, "outline"
+                ):
+                    packing.waiting[path] = candidate.without_outline()
+
+    def _unread(self, files: Iterable[WorkspaceFile]) -> list[WorkspaceFile]:
+        return [file for file in files if file.path not in self._read]
+
+    async def keep(self) -> None:
+        """What is at hand in full, and what stood before as it stood, most valuable first."""
+        ordered = self._relevance.value_order(self._files.values())
+        kept = [file for file in ordered if self._wanted_form(file.path) in ("full", "outline")]
+        await self._take(kept, self._wanted_form)
+        self.packing.misses = 0
+
+    async def add(self) -> None:
+        """Files that are new, and with much room left all others: in full, as outlines, and whatever fills
+        the rest best."""
+        near = Relevance(self._evidence, frozenset(self._reader.imported))
+        ordered = near.value_order(self._files.values())
+        packing = self.packing
+        if self._is_tight() and packing.left < self.room // _ROOM_FOR_MORE:
+            new = [file for file in self._unread(ordered) if self._form_before(file.path) is None]
+            await self._take(new, lambda _: "full")
+            return
+        rest = self._unread(ordered)
+        spare, for_outlines = 0, 0
+        if not probably_fit(rest, packing.left):
+            spare = min(packing.left, self.room // _SHARE_OF_SPARE)
+            for_outlines = (packing.left - spare) // _SHARE_OF_OUTLINES
+        packing.left -= spare
+        await self._take_while_room(rest, for_outlines)
+        known = [packing.waiting.get(file.path) or self._upgradable(file.path) for file in ordered]
+        upgrades = [candidate for candidate in known if candidate is not None]
+        if not self._unread(ordered) and packing.take_all(upgrades, spare + self.for_names):
+            return
+        packing.fill_up(upgrades)
+        packing.misses = 0
+        await self._take(self._unread(ordered), lambda _: "full")
+        packing.left += spare
+
+    async def _take_while_room(self, rest: Sequence[WorkspaceFile], for_outlines: int) -> None:
+        """Full texts until only the outlines' share is left, then outlines."""
+        packing = self.packing
+        for batch in batches(rest):
+            if packing.left - for_outlines < SMALLEST or packing.done:
+                break
+            await self._take(batch, lambda _: "full", keep_free=for_outlines)
+        packing.misses = 0
+        outlines = [file for file in self._unread(rest) if has_grammar(file.path)]
+        if for_outlines:
+            await self._take(outlines[: packing.left // _TOKENS_PER_OUTLINE], lambda _: "outline")
+            packing.misses = 0
+
+    def _upgradable(self, path: str) -> Candidate | None:
+        held = self.packing.taken.get(path)
+        return held[0] if held is not None and held[1] == "outline" else None
+
+    # -- the outcome -------------------------------------------------------------------------------------
+
+    def outside(self) -> list[str]:
+        """Candidates that are in no more than by name."""
+        inside = self.packing.taken.keys() | self._reader.refused.keys()
+        return [path for path in self._files if path not in inside]
+
+    def forms(self) -> dict[str, Form]:
+        """How each candidate stands."""
+        taken = {path: form for path, (_, form) in self.packing.taken.items()}
+        return taken | dict.fromkeys(self.outside(), "names")
+
+    def base_files(self) -> tuple[BaseFile, ...]:
+        """The chosen files in the order in which they stand."""
+        near = Relevance(self._evidence, frozenset(self._reader.imported))
+        taken = self.packing.taken
+        moved = frozenset(
+            path for path, (_, form) in taken.items() if form == "full" and self._form_before(path) != "full"
+        )
+        ordered = near.base_order([entry[0].file for entry in taken.values()], self._evidence, moved)
+        return tuple(
+            _base_file(*taken[file.path], weight=near.weight(file.path, file.heat)) for file in ordered
+        )
+
+
+def _base_file(candidate: Candidate, form: Form, weight: float) -> BaseFile:
+    file = candidate.file
+    if form == "full":
+        return BaseFile(file.path, file.absolute, candidate.digest, candidate.tokens, weight=weight)
+    return BaseFile(
+        file.path,
+        file.absolute,
+        candidate.outline_digest,
+        candidate.outline_tokens,
+        form,
+        candidate.digest,
+        candidate.outline,
+        weight,
+    )
+
+
+async def _list_names(
+    planner: _Planner, paths: set[str], count: Count
+) -> tuple[BaseFile, frozenset[str]] | None:
+    """The list of names of what is outside, and the paths that it names; None where there's no room."""
+    ordered = listing_order(planner.outside())
+    room = min(planner.packing.left + planner.for_names, planner.room // _SHARE_OF_NAMES)
+    listed = len(ordered)
+    path = list_path(paths)
+    bytes_left = room * _BYTES_PER_TOKEN
+    for index, name in enumerate(ordered):
+        bytes_left -= len(name.rpartition("/")[2]) + 1
+        if bytes_left < 0:
+            listed = index
+            break
+    for _ in range(_FITTING_ROUNDS):
+        if room < SMALLEST or listed == 0:
+            return None
+        text = names_text(ordered[:listed], len(ordered) - listed)
+        segment = Segment(path, text_digest(text))
+        tokens = (await count([segment], {segment.digest: text}))[0]
+        if 0 < tokens <= room:
+            names = BaseFile(path, "", segment.digest, tokens, "names", "", text, NAMES_WEIGHT)
+            return names, frozenset(ordered[:listed])
+        listed = min(listed - 1, listed * room * 9 // (max(tokens, 1) * 10))
+    return None

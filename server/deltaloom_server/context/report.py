@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from .layout import Form
+from .evidence import Form
 from .reasons import LeftOut
 
 Region = Literal["base", "log", "open"]

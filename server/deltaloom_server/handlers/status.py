@@ -32,8 +32,9 @@ def server_report(ls: DeltaloomServer) -> dict[str, Any]:
     """All that is known without asking the worker.
 
     `context.state` is idle, scanning, indexing, ready, cancelled or unavailable; `done` of `total` tokens are
-    in place. `last_completion` has `source` model, cache or none, with `reason` where nothing was suggested,
-    and for the model what `GenerateResult` says about cost.
+    in place. A file of it has the `form` full, outline or names (a list of files that are in by name only).
+    `last_completion` has `source` model, cache or none, with `reason` where nothing was suggested, and for
+    the model what `GenerateResult` says about cost.
     """
     session = ls.session
     return {
@@ -72,7 +73,13 @@ def _context(ls: DeltaloomServer) -> dict[str, Any]:
         "base_tokens": found.base_tokens,
         "log_tokens": found.log_tokens,
         "files": [
-            {"path": file.path, "region": file.region, "tokens": file.tokens, "current": file.current}
+            {
+                "path": file.path,
+                "region": file.region,
+                "form": file.form,
+                "tokens": file.tokens,
+                "current": file.current,
+            }
             for file in found.files
         ],
         "left_out": [{"path": entry.path, "reason": entry.reason.value} for entry in found.left_out],

@@ -5,17 +5,10 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deltaloom_server.context.layout import (
-    BaseFill,
-    Budget,
-    Evidence,
-    base_order,
-    choose_base,
-    folder_distance,
-    imported_words,
-    value_order,
-)
+from deltaloom_server.context.layout import Budget, Evidence, base_order
+from deltaloom_server.context.packing import Candidate, Packing
 from deltaloom_server.context.reasons import WorkspaceFile
+from deltaloom_server.context.relevance import Relevance, folder_distance, imported_words, value_order
 
 
 def make(path: str, size: int = 100, heat: int = 0) -> WorkspaceFile:
@@ -85,30 +78,78 @@ def test_a_second_layout_keeps_the_order_and_moves_only_what_changed_to_the_end(
     evidence = Evidence(open_texts={"a.py": ""}, changed=("c.py",), previous=previous)
     assert paths(base_order(files, evidence)) == ["d.py", "a.py", "b.py", "new.py", "c.py"]
     assert paths(base_order(files[:4], Evidence(previous=previous))) == list(previous)
+    moved = base_order(files[:4], Evidence(previous=previous), moved=frozenset({"d.py"}))
+    assert paths(moved) == ["c.py", "a.py", "b.py", "d.py"]
 
 
-def test_whole_files_fill_the_room_and_smaller_ones_still_find_theirs() -> None:
-    files = [make("a"), make("b"), make("c"), make("d")]
-    tokens = {"a": 50, "b": 60, "c": 30, "d": 20}
-    assert paths(choose_base(files, tokens, 100)) == ["a", "c", "d"]
-    assert choose_base(files, tokens, 10) == []
+def candidates(tokens: list[int], outlines: list[int] | None = None) -> list[Candidate]:
+    pairs = zip(tokens, outlines or [0] * len(tokens), strict=True)
+    return [
+        Candidate(make(f"f{i:03}.py"), f"d{i}", full, "x" * bool(short), f"o{i}", short)
+        for i, (full, short) in enumerate(pairs)
+    ]
 
 
-@given(st.lists(st.integers(1, 400), max_size=60), st.integers(0, 2000))
-def test_the_room_is_never_exceeded(sizes: list[int], room: int) -> None:
-    files = [make(f"f{i:03}") for i in range(len(sizes))]
-    tokens = {file.path: size for file, size in zip(files, sizes, strict=True)}
-    chosen = choose_base(files, tokens, room)
-    assert sum(tokens[file.path] for file in chosen) <= room
+def taken(packing: Packing) -> dict[str, str]:
+    return {path: form for path, (_, form) in packing.taken.items()}
+
+
+def test_the_room_that_remains_goes_to_the_largest_that_fits() -> None:
+    packing = Packing(100)
+    packing.fill_up(candidates([50, 60, 20, 48, 30]))
+    assert taken(packing) == {"f000.py": "full", "f003.py": "full"}
+    assert packing.left == 2
+
+
+def test_an_outline_makes_way_for_the_full_text_at_the_difference_of_both() -> None:
+    packing = Packing(100)
+    files = candidates([80, 90], [20, 10])
+    assert all(packing.offer(file, "outline") for file in files)
+    packing.fill_up(files)
+    assert taken(packing) == {"f000.py": "full", "f001.py": "outline"}
+    assert packing.left == 10
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.integers(0, 90)), max_size=60),
+    st.integers(0, 2000),
+    st.randoms(),
+)
+def test_the_room_is_never_exceeded(sizes: list[tuple[int, int]], room: int, rnd: random.Random) -> None:
+    files = candidates([full for full, _ in sizes], [short for _, short in sizes])
+    packing = Packing(room)
+    for file in files:
+        packing.offer(file, rnd.choice(["full", "outline"]), keep_free=rnd.choice([0, 50]))
+    packing.fill_up(files)
+    assert sum(file.cost(form) for file, form in packing.taken.values()) == room - packing.left
+    assert packing.left >= 0
+    assert not packing.taken.keys() & packing.waiting.keys()
 
 
 def test_filling_gives_up_after_many_files_that_do_not_fit() -> None:
-    fill = BaseFill(100)
-    offered = 0
-    while not fill.done:
-        assert not fill.offer(1000)
-        offered += 1
+    packing = Packing(100)
+    for offered, file in enumerate(candidates([1000] * 40)):
+        if packing.done:
+            break
+        assert not packing.offer(file, "full")
     assert offered == 32
+
+
+def test_what_an_import_imports_is_worth_more_than_the_rest() -> None:
+    evidence = Evidence(open_texts={"app.py": "import first\n"})
+    files = [make("aaa.py"), make("first.py"), make("second.py")]
+    relevance = Relevance(evidence, near=imported_words("from second import x\n"))
+    assert paths(relevance.value_order(files)) == ["first.py", "second.py", "aaa.py"]
+
+
+def test_weights_rise_from_cold_to_what_changed_last() -> None:
+    evidence = Evidence(open_texts={"open.py": "import near\n"}, changed=("old.py", "new.py"))
+    relevance = Relevance(evidence)
+    weights = [relevance.weight(path, 0) for path in ("cold.py", "near.py", "old.py", "open.py", "new.py")]
+    assert weights == sorted(set(weights))
+    assert weights[0] == 0.02
+    assert weights[-1] == 1.0
+    assert 0.02 < relevance.weight("cold.py", 4) < relevance.weight("open.py", 0)
 
 
 def test_distance_counts_steps_between_folders() -> None:

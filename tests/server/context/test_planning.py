@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deltaloom_model.api import Segment, text_digest
-from deltaloom_server.context import planning
+from deltaloom_server.context import candidates
 from deltaloom_server.context.layout import Budget, Evidence
 from deltaloom_server.context.planning import PlanRequest, plan_base
 from deltaloom_server.context.reasons import Reason
@@ -29,7 +29,7 @@ async def test_base_holds_what_fits_and_the_rest_is_over_budget(
 ) -> None:
     write(tmp_path, {f"f{i}.py": "word " * 99 for i in range(10)} | {"bad.py": b"\xff", "data.csv": "1 2"})
     scan = scan_workspace(name_roots([str(tmp_path)]), SETTINGS)
-    plan = await plan_base(scan, request(800), count)  # room for the base: 800 - 100 - 200
+    plan = await plan_base(scan, request(840), count)  # room for the base: 840 - 105 - 210
     assert [file.path for file in plan.files] == [f"f{i}.py" for i in range(5)]
     assert all(file.tokens == 100 for file in plan.files)
     assert plan.files[0].digest == text_digest("word " * 99)
@@ -45,7 +45,7 @@ async def test_every_path_is_in_or_out_with_one_reason(tmp_path: Path, write: Wr
     )
     scan = scan_workspace(name_roots([str(tmp_path)]), SETTINGS)
     plan = await plan_base(scan, request(3000), count)
-    inside = [file.path for file in plan.files]
+    inside = [file.path for file in plan.files if file.form != "names"]
     outside = [entry.path for entry in plan.left_out]
     assert not set(inside) & set(outside)
     assert sorted(inside + outside) == sorted([f.path for f in scan.files] + [e.path for e in scan.left_out])
@@ -56,13 +56,13 @@ async def test_texts_are_read_only_as_far_as_the_budget_goes(
 ) -> None:
     write(tmp_path, {f"f{i:04}.py": "word " * 100 for i in range(1000)})
     read: list[str] = []
-    real = planning.load_text
+    real = candidates.load_text
 
     def watched(absolute: str, max_bytes: int) -> str | Reason | None:
         read.append(absolute)
         return real(absolute, max_bytes)
 
-    monkeypatch.setattr(planning, "load_text", watched)
+    monkeypatch.setattr(candidates, "load_text", watched)
     plan = await plan_base(scan_workspace(name_roots([str(tmp_path)]), SETTINGS), request(2000), count)
     assert len(plan.files) == 12
     assert len(read) < 150
