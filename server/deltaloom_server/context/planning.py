@@ -107,6 +107,7 @@ class _Planner:
         self._stood = frozenset(request.evidence.previous)
         self._reader = reader
         self._read: set[str] = set()
+        self._full_share_used = False
         self.room = room
         self.for_names = 0 if probably_fit(files, room) else room // _SHARE_OF_NAMES
         self.packing = Packing(room - self.for_names)
@@ -145,13 +146,18 @@ class _Planner:
             followed = frozenset(f.path for f in wanted if self._relevance.tier(f.path) <= Tier.IMPORTED)
             self._read.update(file.path for file in wanted)
             for candidate in await self._reader.read(wanted, outlined, followed):
-                path = candidate.file.path
-                lost_outline = not candidate.outline and self._form_before(path) == "outline"
-                whole = form_of(path) == "full" or lost_outline
-                if not (whole and packing.offer(candidate, "full", keep_free)) and not packing.offer(
-                    candidate, "outline"
-                ):
-                    packing.waiting[path] = candidate.without_outline()
+                self._pack(candidate, form_of(candidate.file.path), keep_free)
+
+    def _pack(self, candidate: Candidate, form: Form | None, keep_free: int) -> None:
+        packing, path = self.packing, candidate.file.path
+        lost_outline = not candidate.outline and self._form_before(path) == "outline"
+        if (form == "full" or lost_outline) and not (keep_free and self._full_share_used):
+            if packing.offer(candidate, "full", keep_free):
+                return
+            # A file that would fit into the outlines' share: what comes after it is worth less and must wait.
+            self._full_share_used = candidate.tokens <= keep_free
+        if not packing.offer(candidate, "outline"):
+            packing.waiting[path] = candidate.without_outline()
 
     def _unread(self, files: Iterable[WorkspaceFile]) -> list[WorkspaceFile]:
         return [file for file in files if file.path not in self._read]
@@ -193,7 +199,7 @@ class _Planner:
         """Full texts until only the outlines' share is left, then outlines."""
         packing = self.packing
         for batch in batches(rest):
-            if packing.left - for_outlines < SMALLEST or packing.done:
+            if packing.left - for_outlines < SMALLEST or packing.done or self._full_share_used:
                 break
             await self._take(batch, lambda _: "full", keep_free=for_outlines)
         packing.misses = 0

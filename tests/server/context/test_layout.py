@@ -128,10 +128,11 @@ def test_the_room_is_never_exceeded(sizes: list[tuple[int, int]], room: int, rnd
 
 def test_filling_gives_up_after_many_files_that_do_not_fit() -> None:
     packing = Packing(100)
-    for offered, file in enumerate(candidates([1000] * 40)):
-        if packing.done:
-            break
-        assert not packing.offer(file, "full")
+    files = iter(candidates([1000] * 40))
+    offered = 0
+    while not packing.done:
+        assert not packing.offer(next(files), "full")
+        offered += 1
     assert offered == 32
 
 

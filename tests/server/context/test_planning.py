@@ -27,7 +27,8 @@ def request(total: int, **evidence: object) -> PlanRequest:
 async def test_base_holds_what_fits_and_the_rest_is_over_budget(
     tmp_path: Path, write: Write, count: Count
 ) -> None:
-    write(tmp_path, {f"f{i}.py": "word " * 99 for i in range(10)} | {"bad.py": b"\xff", "data.csv": "1 2"})
+    files = {f"f{i}.py": "word " * 99 for i in range(10)} | {"data.csv": "1 2 " * 30}
+    write(tmp_path, files | {"bad.py": b"\xff"})
     scan = scan_workspace(name_roots([str(tmp_path)]), SETTINGS)
     plan = await plan_base(scan, request(840), count)  # room for the base: 840 - 105 - 210
     assert [file.path for file in plan.files] == [f"f{i}.py" for i in range(5)]
