@@ -56,7 +56,7 @@ def cold_points(runs: Sequence[SizeRun]) -> Points:
 
 
 def write_plot(result: Result, path: Path) -> None:
-    """Write the plot as SVG. Raises DeltaloomError without matplotlib, and where the file can't be written."""
+    """Write the plot as SVG. Raises DeltaloomError without matplotlib, or where the file can't be written."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -68,9 +68,8 @@ def write_plot(result: Result, path: Path) -> None:
     if not groups:
         raise DeltaloomError("There is nothing to plot: no edit was measured.")
     # Text stays text, and neither the time nor chance gets into the file.
-    style = {"svg.fonttype": "none", "svg.hashsalt": "deltaloom", "font.family": "sans-serif", "font.size": 9}
-    with mpl.rc_context(style):
-        figure = Figure(layout="none")
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "deltaloom", "font.size": 9}):
+        figure = Figure()
         _draw(figure, result, groups)
         try:
             figure.savefig(path, format="svg", metadata={"Date": None})
