@@ -35,12 +35,14 @@ _LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
-class LlamaCommand:
-    """How the server is started. `options` are passed on to it as they are."""
+class LlamaOptions:
+    """How the server is started. `arguments` are passed on to it as they are; it may take `patience` seconds
+    to load `model`, a file in GGUF."""
 
     program: Path
     model: Path
-    options: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    patience: float = HEALTH_SECONDS
 
     def require_files(self) -> None:
         """Raise DeltaloomError where the program or the model isn't there."""
@@ -166,32 +168,30 @@ class LlamaServer:
 
 
 @asynccontextmanager
-async def start_llama_server(
-    command: LlamaCommand, context: int, *, health_seconds: float = HEALTH_SECONDS
-) -> AsyncIterator[LlamaServer]:
+async def start_llama_server(options: LlamaOptions, context: int) -> AsyncIterator[LlamaServer]:
     """A server with room for `context` tokens, its model loaded, until the block is left.
 
     Raises DeltaloomError where it doesn't start.
     """
-    command.require_files()
+    options.require_files()
     port = _free_port()
-    arguments = ["-m", str(command.model), "-c", str(context), "-np", "1", "--host", _LOOPBACK]
+    arguments = ["-m", str(options.model), "-c", str(context), "-np", "1", "--host", _LOOPBACK]
     try:
         process = await asyncio.create_subprocess_exec(
-            command.program.absolute(),
+            options.program.absolute(),
             *arguments,
             "--port",
             str(port),
-            *command.options,
+            *options.arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
     except OSError as error:
-        raise DeltaloomError(f"{command.program} can't be started ({error.strerror}).") from None
+        raise DeltaloomError(f"{options.program} can't be started ({error.strerror}).") from None
     server = LlamaServer(process, port)
     try:
-        await server.until_healthy(health_seconds)
+        await server.until_healthy(options.patience)
         yield server
     finally:
         await server.close()
