@@ -6,15 +6,12 @@ before it: in its own order with the edits in place (`in_place`), or as our cont
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Literal
 
-from .llama_server import LlamaOptions as LlamaOptions
-from .llama_server import LlamaServer, start_llama_server
+from .llama_server import HEALTH_SECONDS, LlamaCommand, LlamaServer, start_llama_server
 from .result import LLAMA_IN_PLACE, LLAMA_LOG, Cold, Row, SizeRun
 from .scenarios import Day
 from .script import Ask, RestartEditor, RestartWorker, Step
@@ -60,38 +57,38 @@ def _start_of(suffix: str) -> str:
     return suffix[: end or _SUFFIX_CHARACTERS]
 
 
-def drive_llama(
-    options: LlamaOptions, context: int, day: Day, folder: Path, say: Callable[[str], None]
-) -> list[SizeRun]:
-    """Both orders, each with a server of its own. A restart is one of the server, which keeps nothing then.
+async def drive_llama(
+    command: LlamaCommand,
+    context: int,
+    day: Day,
+    order: Order,
+    say: Callable[[str], None],
+    *,
+    health_seconds: float = HEALTH_SECONDS,
+) -> SizeRun:
+    """Read the prompt of each step in turn. A restart is one of the server, which keeps nothing then.
 
     Raises DeltaloomError where the server can't be started, dies, or refuses a prompt.
     """
-    return [asyncio.run(_drive_order(options, context, day, order, say)) for order in ("in_place", "log")]
-
-
-async def _drive_order(
-    options: LlamaOptions, context: int, day: Day, order: Order, say: Callable[[str], None]
-) -> SizeRun:
     system = LLAMA_IN_PLACE if order == "in_place" else LLAMA_LOG
     room = int(context * _ROOM)
     cold = Cold(0, 0.0)
     rows: list[Row] = []
     async with AsyncExitStack() as stack:
-        started = start_llama_server(options, room)
+        started = start_llama_server(command, room, health_seconds=health_seconds)
         server = await stack.enter_async_context(started)
         for index, step in enumerate(day.steps):
             say(f"{context:,} tokens, {system}: {step.name}")
             if any(isinstance(action, RestartWorker | RestartEditor) for action in step.actions):
                 await stack.aclose()
-                started = start_llama_server(options, room)
+                started = start_llama_server(command, room, health_seconds=health_seconds)
                 server = await stack.enter_async_context(started)
             row = await _measure(server, step, prompt_text(day, step, order))
             if index == 0:
                 cold = Cold(row.tokens, row.milliseconds)
             elif step.measured:
                 rows.append(row)
-    return SizeRun(system, context, cold, rows, len(day.files), options.model.name)
+    return SizeRun(system, context, cold, rows, len(day.files), command.model.name)
 
 
 async def _measure(server: LlamaServer, step: Step, prompt: str) -> Row:

@@ -35,14 +35,12 @@ _LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
-class LlamaOptions:
-    """How the server is started. `arguments` are passed on to it as they are; it may take `patience` seconds
-    to load `model`, a file in GGUF."""
+class LlamaCommand:
+    """How the server is started. `options` are passed on to it as they are."""
 
     program: Path
     model: Path
-    arguments: tuple[str, ...] = ()
-    patience: float = HEALTH_SECONDS
+    options: tuple[str, ...] = ()
 
     def require_files(self) -> None:
         """Raise DeltaloomError where the program or the model isn't there."""
@@ -168,30 +166,32 @@ class LlamaServer:
 
 
 @asynccontextmanager
-async def start_llama_server(options: LlamaOptions, context: int) -> AsyncIterator[LlamaServer]:
+async def start_llama_server(
+    command: LlamaCommand, context: int, *, health_seconds: float = HEALTH_SECONDS
+) -> AsyncIterator[LlamaServer]:
     """A server with room for `context` tokens, its model loaded, until the block is left.
 
     Raises DeltaloomError where it doesn't start.
     """
-    options.require_files()
+    command.require_files()
     port = _free_port()
-    arguments = ["-m", str(options.model), "-c", str(context), "-np", "1", "--host", _LOOPBACK]
+    arguments = ["-m", str(command.model), "-c", str(context), "-np", "1", "--host", _LOOPBACK]
     try:
         process = await asyncio.create_subprocess_exec(
-            options.program.absolute(),
+            command.program.absolute(),
             *arguments,
             "--port",
             str(port),
-            *options.arguments,
+            *command.options,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
     except OSError as error:
-        raise DeltaloomError(f"{options.program} can't be started ({error.strerror}).") from None
+        raise DeltaloomError(f"{command.program} can't be started ({error.strerror}).") from None
     server = LlamaServer(process, port)
     try:
-        await server.until_healthy(options.patience)
+        await server.until_healthy(health_seconds)
         yield server
     finally:
         await server.close()
