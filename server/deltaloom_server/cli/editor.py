@@ -7,6 +7,7 @@ encoding, and a file on disk changes only when it is saved.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +77,31 @@ class HeadlessEditor:
         self._change(path, None, text)
         self._texts[path] = text
 
+    def change_to(self, path: Path, text: str) -> None:
+        """Give an open file a new text, as one incremental change of the part that differs."""
+        old = self._texts[path]
+        start = _shared_length(old, text)
+        end = _shared_length(old[start:][::-1], text[start:][::-1])
+        # Never between the two characters of a CRLF: no position is there.
+        start -= old[:start].endswith("\r")
+        end -= 1 if end and old[len(old) - end :].startswith("\n") and "\r" in old else 0
+        span = {"start": self._place(path, old[:start]), "end": self._place(path, old[: len(old) - end])}
+        self._change(path, span, text[start : len(text) - end])
+        self._texts[path] = text
+
     def save(self, path: Path) -> None:
         """Write an open file to disk and say so."""
         path.write_bytes(self._texts[path].encode("utf-8"))
         self._client.notify("textDocument/didSave", {"textDocument": {"uri": path.as_uri()}})
+
+    def is_open(self, path: Path) -> bool:
+        """Is this file open here?"""
+        return path in self._texts
+
+    def tell_changed(self, paths: Iterable[Path]) -> None:
+        """Say that these files changed on disk, as an editor that watches them does."""
+        changes = [{"uri": path.as_uri(), "type": 2} for path in paths]
+        self._client.notify("workspace/didChangeWatchedFiles", {"changes": changes})
 
     def close(self, path: Path) -> None:
         """Close an open file."""
@@ -112,6 +134,10 @@ class HeadlessEditor:
         before = split_lines(self._texts[path])[line][:column]
         return {"line": line, "character": encoded_length(before, self._client.position_encoding)}
 
+    def _place(self, path: Path, before: str) -> Json:
+        lines = split_lines(before)
+        return self._position(path, len(lines) - 1, len(lines[-1]))
+
     def _offset(self, path: Path, line: int, column: int) -> int:
         text, offset = self._texts[path], 0
         for _ in range(line):
@@ -119,6 +145,12 @@ class HeadlessEditor:
             end = min(ends)
             offset = end + (2 if text.startswith("\r\n", end) else 1)
         return offset + column
+
+
+def _shared_length(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
 
 
 def _first_text(answer: Json) -> str:

@@ -27,10 +27,15 @@ NotificationHandler = Callable[[str, dict[str, Json]], None]
 
 _EXIT_SECONDS = 10.0
 _STDERR_LINES = 12
+_METHOD_NOT_FOUND = -32601
 
 
 class ServerFailed(DeltaloomError):
     """The language server ended, or answered a request with an error."""
+
+
+class MethodMissing(ServerFailed):
+    """The language server doesn't know the request."""
 
 
 class LspClient:
@@ -149,7 +154,8 @@ class LspClient:
             self._on_notification(message["method"], message.get("params") or {})
         elif (future := self._pending.get(message.get("id", -1))) is not None and not future.done():
             if error := message.get("error"):
-                future.set_exception(ServerFailed(str(error.get("message", "The language server failed."))))
+                kind = MethodMissing if error.get("code") == _METHOD_NOT_FOUND else ServerFailed
+                future.set_exception(kind(str(error.get("message", "The language server failed."))))
             else:
                 future.set_result(message.get("result"))
 
@@ -209,9 +215,10 @@ async def start_measured_server(
     root: Path, options: dict[str, Json], on_notification: NotificationHandler
 ) -> AsyncIterator[LspClient]:
     """Like `start_server`, with a model worker of the server's own: what is measured begins cold, and nobody
-    else's work is in it. The worker leaves soon afterwards, as it is of no use to anyone."""
+    else's work is in it. The worker leaves soon afterwards, as it is of no use to anyone. Where `options`
+    don't say otherwise, no state is kept on disk."""
     with tempfile.TemporaryDirectory(prefix="dl-", ignore_cleanup_errors=True) as folder:
         environment = {**os.environ, "XDG_RUNTIME_DIR": folder}
-        options = {**options, "worker": {"idle_seconds": 1}}
+        options = {"cache": {"disk_bytes": 0}, **options, "worker": {"idle_seconds": 1}}
         async with start_server([root], options, on_notification, environment) as client:
             yield client

@@ -1,0 +1,42 @@
+"""Ends what the benchmark started.
+
+Invariant: only the process meant is ended (its number with the time it began), and none is left running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import psutil
+
+_LEAVES_SECONDS = 15.0
+
+
+async def end_worker(pid: int, *, patience: float = _LEAVES_SECONDS) -> None:
+    """Wait until a worker that nobody uses has left (writing down its state), then end it; 0: none."""
+    if not pid:
+        return
+    try:
+        process = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience
+    while is_alive(process) and loop.time() < deadline:
+        await asyncio.sleep(0.05)
+    kill(process)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Does it still run? One that only waits to be noted by its parent doesn't."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill(process: psutil.Process) -> None:
+    """End it at once."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()

@@ -1,0 +1,150 @@
+"""One server with its worker, in folders of its own, ended and begun again as often as a script asks.
+
+Invariant: nothing of the user's is read or written (sockets, caches and logs lie in `folder`), and after
+`stop` neither a server nor a worker runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from deltaloom_server.cli.editor import HeadlessEditor
+from deltaloom_server.cli.lsp_client import LspClient, NotificationHandler, start_server
+from deltaloom_server.cli.server_report import ServerReport, fetch_report, wait_until_ready
+from deltaloom_server.errors import DeltaloomError
+
+from .processes import end_worker
+
+_POLL_SECONDS = 0.03
+_QUIET_POLLS = 4
+"""Longer than the server waits after a change before it reads."""
+_WRITTEN_SECONDS = 2.5
+_PATIENCE_SECONDS = 120.0
+
+
+class MeasuredSession:
+    """Where the edits are made. Use it as an async context manager."""
+
+    def __init__(
+        self, root: Path, folder: Path, options: Mapping[str, Any], on_notification: NotificationHandler
+    ) -> None:
+        self._root = root
+        self._options = {**options, "worker": {"idle_seconds": 1}}
+        self._on_notification = on_notification
+        self._environment = {
+            **os.environ,
+            "XDG_RUNTIME_DIR": str(folder),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_STATE_HOME": str(folder / "state"),
+        }
+        self._stack = AsyncExitStack()
+        self._client: LspClient | None = None
+        self._editor: HeadlessEditor | None = None
+        self._worker = 0
+
+    async def __aenter__(self) -> MeasuredSession:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def client(self) -> LspClient:
+        assert self._client is not None, "started"
+        return self._client
+
+    @property
+    def editor(self) -> HeadlessEditor:
+        assert self._editor is not None, "started"
+        return self._editor
+
+    async def start(self) -> None:
+        """Start the server; its context is read from then on."""
+        self._stack = AsyncExitStack()
+        server = start_server([self._root], self._options, self._on_notification, self._environment)
+        self._client = await self._stack.enter_async_context(server)
+        self._editor = HeadlessEditor(self._client)
+
+    async def stop(self) -> None:
+        """End the server, and see the worker off, which writes down its state first."""
+        try:
+            await self._stack.aclose()
+        finally:
+            await end_worker(self._worker)
+            self._client, self._worker = None, 0
+
+    async def report(self) -> ServerReport:
+        """The server's own report; notes the worker's process, so that it can't be left behind."""
+        report = await fetch_report(self.client)
+        if report.worker is not None:
+            self._worker = report.worker.pid
+        return report
+
+    async def ready(self) -> ServerReport:
+        """Wait until the workspace has been read."""
+        await wait_until_ready(self.client)
+        return await self.report()
+
+    async def quiet(self) -> ServerReport:
+        """Wait until the server has read whatever it wants to, and has been still for a moment."""
+        seen: tuple[object, ...] = ()
+        still = 0
+        async with _patience("become ready again"):
+            while still < _QUIET_POLLS:
+                await asyncio.sleep(_POLL_SECONDS)
+                report = await self.report()
+                context = report.context
+                now = (context.state, context.revision, context.done, context.total, report.counters)
+                ready = context.state == "ready" and report.worker is not None
+                still = still + 1 if ready and now == seen else 0
+                seen = now
+        return report
+
+    async def noticed(self, revision: int) -> None:
+        """Wait until the context has moved on from `revision`, and all of the change is in."""
+        async with _patience("notice files that changed on disk"):
+            while (await self.report()).context.revision == revision:
+                await asyncio.sleep(_POLL_SECONDS)
+        await self.quiet()
+
+    async def kill_worker(self) -> None:
+        """Kill the model's process, once it has written down what it keeps, and wait for the next one."""
+        await self._written()
+        killed = self._worker
+        os.kill(killed, signal.SIGKILL)
+        async with _patience("start its model worker again"):
+            while (report := await self.report()).worker is None or self._worker == killed:
+                await asyncio.sleep(_POLL_SECONDS)
+            while report.context.state != "ready":
+                await asyncio.sleep(_POLL_SECONDS)
+                report = await self.report()
+
+    async def _written(self) -> None:
+        """Wait until the disk's tier hasn't changed for a while."""
+        loop = asyncio.get_running_loop()
+        seen, since = -1, loop.time()
+        deadline = since + _PATIENCE_SECONDS
+        while loop.time() < min(deadline, since + _WRITTEN_SECONDS):
+            report = await self.report()
+            tiers = report.worker.tiers if report.worker is not None else []
+            used = sum(tier.used_bytes for tier in tiers if tier.name == "disk")
+            if used != seen:
+                seen, since = used, loop.time()
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+@asynccontextmanager
+async def _patience(what: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            yield
+    except TimeoutError:
+        seconds = round(_PATIENCE_SECONDS)
+        raise DeltaloomError(f"The server didn't {what} within {seconds} seconds; measure again.") from None
