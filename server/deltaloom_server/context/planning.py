@@ -124,7 +124,7 @@ class _Planner:
 
     def _is_tight(self) -> bool:
         """Was there not room for all in full the last time?"""
-        return any(form != "full" for form in self._evidence.previous_forms.values())
+        return any(self._form_before(path) in ("outline", "names") for path in self._files)
 
     # -- reading and packing -----------------------------------------------------------------------------
 

@@ -89,6 +89,10 @@ class Outliner:
         self._lines.append(text)
         self._size += len(text) + 1
 
+    def _continue(self, text: str) -> None:
+        self._lines[-1] += text
+        self._size += len(text)
+
     # -- the walk ----------------------------------------------------------------------------------------
 
     def _push_children(self, node: Node, like: _Visit) -> None:
@@ -211,7 +215,7 @@ class Outliner:
         if self._language.style == "indent":
             self._emit(indent + head)
             if not self._docstring(body, indent + "    ", moved=step.moved):
-                self._lines[-1] += " ..."
+                self._continue(" ...")
         else:
             self._emit(indent + (self._accessors(node, body) or head + self._left_out(head, body)))
 
@@ -266,9 +270,9 @@ class Outliner:
         empty = len(self._lines) == step.opened
         if self._language.style == "indent":
             if empty:
-                self._lines[-1] += " ..."
+                self._continue(" ...")
         elif empty:
-            self._lines[-1] += (" … " if self._language.style == "brace" else "; ") + step.line
+            self._continue((" … " if self._language.style == "brace" else "; ") + step.line)
         else:
             self._emit(step.indent + step.line)
 
