@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -49,6 +48,12 @@ def _processes(command: LlamaCommand) -> list[int]:
     return [int(line) for line in pids.read_text().split()] if pids.exists() else []
 
 
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(one), len(other)))
+
+
 def _silent(_what: str) -> None:
     pass
 
@@ -62,7 +67,7 @@ async def test_each_row_is_what_the_prompt_before_did_not_share(command: Command
         if any(isinstance(action, RestartWorker | RestartEditor) for action in step.actions):
             held = ""
         prompt = prompt_text(day, step, "in_place")
-        expected[step.name] = max(1, len(prompt) - len(os.path.commonprefix((held, prompt))))
+        expected[step.name] = max(1, len(prompt) - _shared(held, prompt))
         held = prompt
     assert run.system == LLAMA_IN_PLACE
     assert run.cold.tokens == len(prompt_text(day, day.steps[0], "in_place"))
@@ -123,7 +128,7 @@ async def test_a_server_that_fails_is_told_in_one_sentence_and_ended(
 async def test_a_server_that_never_gets_ready_is_ended(command: Command, day: Day) -> None:
     stuck = command("never ready")
 
-    with pytest.raises(DeltaloomError, match="wasn't ready after 2 seconds.*loading"):
+    with pytest.raises(DeltaloomError, match=r"wasn't ready after 2 seconds.*loading"):
         await drive_llama(stuck, _CONTEXT, day, "log", _silent, health_seconds=2)
 
     assert _processes(stuck)
