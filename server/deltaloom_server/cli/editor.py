@@ -108,12 +108,12 @@ class HeadlessEditor:
         del self._texts[path], self._versions[path]
         self._client.notify("textDocument/didClose", {"textDocument": {"uri": path.as_uri()}})
 
-    async def ghost_text(self, path: Path, line: int, column: int) -> Suggestion:
-        """Ask for the suggestion at a cursor, as if the person had asked for it."""
+    async def ghost_text(self, path: Path, line: int, column: int, *, automatic: bool = False) -> Suggestion:
+        """Ask for the suggestion at a cursor, as if the person had asked for it (or, `automatic`, typed)."""
         params = {
             "textDocument": {"uri": path.as_uri()},
             "position": self._position(path, line, column),
-            "context": {"triggerKind": 1},  # Invoked
+            "context": {"triggerKind": 2 if automatic else 1},  # Automatic, Invoked
         }
         started = time.perf_counter()
         answer = await self._client.request("textDocument/inlineCompletion", params)

@@ -42,8 +42,8 @@ async def drive(
     Raises DeltaloomError where the server fails, or the files don't all stand in its context.
     """
     driver = _Driver(session, root)
-    started = time.perf_counter()
     first = await session.ready()
+    reading = await session.reading_milliseconds()
     _require_whole(first, day)
     rows: list[Row] = []
     cold = Cold(0, 0.0)
@@ -51,7 +51,7 @@ async def drive(
         say(f"{context:,} tokens: {step.name}")
         if index == 0:
             row = await driver.measure(step, None)
-            cold = Cold(row.tokens, (time.perf_counter() - started) * 1000)
+            cold = Cold(row.tokens, round(reading + row.milliseconds, 1))
         else:
             row = await driver.measure(step, bounds.get(index))
         if step.measured and index:
@@ -73,6 +73,7 @@ class _Driver:
         self._session = session
         self._root = root
         self._compacts = True
+        self._asked: tuple[Path, int, int] = (root, 0, 0)
 
     async def measure(self, step: Step, parts: dict[str, int] | None) -> Row:
         """Do a step's actions, ask, and see what both cost."""
@@ -98,7 +99,8 @@ class _Driver:
             self._session.editor.open(path)
         if self._session.editor.text(path) != step.ask.text:
             raise DeltaloomError(f"{step.ask.path} isn't as the script has it (at: {step.name}).")
-        answer = await self._session.editor.ghost_text(path, *step.ask.position)
+        self._asked = (path, *step.ask.position)
+        answer = await self._session.editor.ghost_text(*self._asked)
         edit_milliseconds = (time.perf_counter() - began) * 1000
         after = await self._session.report()
         now = after.worker.pid if after.worker is not None else 0
@@ -142,7 +144,8 @@ class _Driver:
             case Compact():
                 await self._compact()
             case RestartWorker():
-                await session.kill_worker()
+                asked = self._asked
+                await session.kill_worker(lambda: editor.ghost_text(*asked, automatic=True))
             case RestartEditor():
                 await session.stop()
                 await session.start()

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from deltaloom_server.cli.editor import HeadlessEditor
 from deltaloom_server.cli.lsp_client import LspClient, NotificationHandler, start_server
-from deltaloom_server.cli.server_report import ServerReport, fetch_report, wait_until_ready
+from deltaloom_server.cli.server_report import STATUS, ServerReport, fetch_report, wait_until_ready
 from deltaloom_server.errors import DeltaloomError
 
 from .processes import end_worker
@@ -92,6 +92,11 @@ class MeasuredSession:
         await wait_until_ready(self.client)
         return await self.report()
 
+    async def reading_milliseconds(self) -> float:
+        """How long the last sync took in the worker, without what came before it (loading, counting)."""
+        answer = await self.client.request(STATUS, None)
+        return float((answer["last_sync"] or {}).get("milliseconds", 0.0))
+
     async def quiet(self) -> ServerReport:
         """Wait until the server has read whatever it wants to, and has been still for a moment."""
         seen: tuple[object, ...] = ()
@@ -114,13 +119,16 @@ class MeasuredSession:
                 await asyncio.sleep(_POLL_SECONDS)
         await self.quiet()
 
-    async def kill_worker(self) -> None:
-        """Kill the model's process, once it has written down what it keeps, and wait for the next one."""
+    async def kill_worker(self, ask: Callable[[], Awaitable[object]]) -> None:
+        """Kill the model's process, once it has written down what it keeps, and wait until the next one holds
+        the context. `ask` is a request as typing makes it: it starts a worker, and reads nothing without one.
+        """
         await self._written()
         killed = self._worker
         os.kill(killed, signal.SIGKILL)
         async with _patience("start its model worker again"):
             while (report := await self.report()).worker is None or self._worker == killed:
+                await ask()
                 await asyncio.sleep(_POLL_SECONDS)
             while report.context.state != "ready":
                 await asyncio.sleep(_POLL_SECONDS)
