@@ -32,6 +32,8 @@ _SHARE_OF_OUTLINES = 4
 _ROOM_FOR_MORE = 8
 """With an eighth of the room free, files that were in by name only get another chance."""
 _TOKENS_PER_OUTLINE = 32
+_TINY = 64
+"""Tokens of a file that is as small as an outline."""
 _BYTES_PER_TOKEN = 3
 _FITTING_ROUNDS = 6
 
@@ -109,7 +111,10 @@ class _Planner:
         self._read: set[str] = set()
         self._full_share_used = False
         self.room = room
-        self.for_names = 0 if probably_fit(files, room) else room // _SHARE_OF_NAMES
+        self.for_names = 0
+        if not probably_fit(files, room):
+            all_names = sum(len(path) for path in self._files) // _BYTES_PER_TOKEN + SMALLEST
+            self.for_names = min(room // _SHARE_OF_NAMES, all_names)
         self.packing = Packing(room - self.for_names)
 
     # -- what is decided beforehand ----------------------------------------------------------------------
@@ -151,7 +156,8 @@ class _Planner:
     def _pack(self, candidate: Candidate, form: Form | None, keep_free: int) -> None:
         packing, path = self.packing, candidate.file.path
         lost_outline = not candidate.outline and self._form_before(path) == "outline"
-        if (form == "full" or lost_outline) and not (keep_free and self._full_share_used):
+        is_tiny = not candidate.outline and candidate.tokens <= _TINY
+        if (form == "full" or lost_outline or is_tiny) and not (keep_free and self._full_share_used):
             if packing.offer(candidate, "full", keep_free):
                 return
             # A file that would fit into the outlines' share: what comes after it is worth less and must wait.

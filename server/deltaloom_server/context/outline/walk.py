@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .docs import block_comment, docstring, line_comments
 from .languages import Language
+from .values import FUNCTION_VALUES, initializer, is_constant
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -21,7 +22,6 @@ _MOST_DEPTH = 24
 _MOST_SIGNATURE = 1000
 _MOST_WHOLE = 1200
 _MOST_VALUE = 100
-_FUNCTION_VALUES = frozenset({"arrow_function", "function_expression", "generator_function"})
 _RUBY_CALLS = frozenset(
     """include extend prepend attr attr_reader attr_writer attr_accessor has_many has_one belongs_to validates
     scope delegate private_constant alias_method enum""".split()  # noqa: SIM905 - one name a string reads worse
@@ -277,11 +277,11 @@ class Outliner:
             self._emit(step.indent + step.line)
 
     def _value(self, step: _Visit, node: Node) -> None:
-        if not self._is_constant(step, node):
+        if not is_constant(self._language, self._source, node, is_member=step.depth > 0):
             return
-        value = self._initializer(node)
+        value = initializer(node)
         body = None
-        if value is not None and value.type in _FUNCTION_VALUES:
+        if value is not None and value.type in FUNCTION_VALUES:
             body = value.child_by_field_name("body")
         elif node.type == "assignment_expression":
             return
@@ -299,44 +299,6 @@ class Outliner:
 
     def _braced(self, body: Node) -> bool:
         return self._source[body.start_byte : body.start_byte + 1] == b"{"
-
-    def _initializer(self, node: Node) -> Node | None:
-        """The value that a declaration gives, looked for in its declarators."""
-        for _ in range(3):
-            for name in ("value", "right"):
-                value = node.child_by_field_name(name)
-                if value is not None:
-                    return value
-            declarators = [
-                child
-                for child in node.children
-                if child.type.endswith(("declarator", "declaration", "element")) and child.is_named
-            ]
-            if len(declarators) != 1:
-                return None
-            node = declarators[0]
-        return None
-
-    def _is_constant(self, step: _Visit, node: Node) -> bool:
-        """Is this worth a line: not the variables of a script, imports by call, or an include guard?"""
-        if node.type == "assignment":
-            left = node.child_by_field_name("left")
-            if left is None:
-                return False
-            if self._language.style == "end":
-                return left.type == "constant"
-            if step.depth > 0 or node.child_by_field_name("type") is not None:
-                return left.type == "identifier"
-            return left.type == "identifier" and self._slice(left.start_byte, left.end_byte).isupper()
-        if node.type == "preproc_def":
-            return node.child_by_field_name("value") is not None
-        value = self._initializer(node)
-        if node.type in ("lexical_declaration", "variable_declaration"):
-            head = self._source[node.start_byte : node.start_byte + 5]
-            if value is None or self._source[value.start_byte : value.end_byte].startswith(b"require("):
-                return False
-            return head == b"const" or value.type in _FUNCTION_VALUES
-        return True
 
     def _whole(self, step: _Visit, node: Node) -> None:
         text = self._slice(step.node.start_byte, min(step.node.end_byte, step.node.start_byte + 8192))
