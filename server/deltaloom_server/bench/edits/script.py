@@ -116,7 +116,7 @@ class Desk:
         self._disk = dict(files)
         self._base: Layout = tuple(files.items())
         self._log: list[tuple[str, str]] = []
-        self._known: dict[tuple[tuple[str, str], ...], list[tuple[str, str]]] = {}
+        self._known: dict[tuple[str | None, Layout], list[tuple[str, str]]] = {}
         self._active: str | None = None
         self._actions: list[Action] = []
         self._compacted = False
@@ -169,7 +169,7 @@ class Desk:
     def ask(self, name: str, group: str, rule: Rule, path: str, offset: int, **flags: bool) -> None:
         """Ask there: all that was done since the last time, and this, is the next step."""
         self._activate(path)
-        self._known.setdefault(self._state(), list(self._log))
+        self._known[self._state()] = list(self._log)
         layout = (*self._base, *self._log)
         before = self.steps[-1] if self.steps else None
         appended = layout[_shared(layout, before.layout) :] if before is not None else layout
@@ -205,7 +205,8 @@ class Desk:
         return copies.get(path)
 
     def _state(self) -> tuple[tuple[str, str], ...]:
-        return tuple(sorted(self.texts.items()))
+        """All texts, and which file is active: that one's copy isn't in the log."""
+        return (*sorted(self.texts.items()), (self._active or "", ""))
 
     def _lay_out(self) -> None:
         changed = dict(self._log)
