@@ -204,9 +204,8 @@ class Desk:
         copies = dict((*self._base, *self._log))
         return copies.get(path)
 
-    def _state(self) -> tuple[tuple[str, str], ...]:
-        """All texts, and which file is active: that one's copy isn't in the log."""
-        return (*sorted(self.texts.items()), (self._active or "", ""))
+    def _state(self) -> tuple[str | None, Layout]:
+        return self._active, tuple(sorted(self.texts.items()))
 
     def _lay_out(self) -> None:
         changed = dict(self._log)
