@@ -1,4 +1,4 @@
-"""The day's script: what it does to texts, and how they would stand in a log-structured context."""
+"""The layout beside the texts, and that each step asks what its bound is about."""
 
 from __future__ import annotations
 
@@ -6,16 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from deltaloom_server.bench.edits.scenarios import (
-    FIRST_READING,
-    SAME_FILE,
-    Day,
-    line_end,
-    reformat,
-    statement_start,
-    write_day,
-)
-from deltaloom_server.bench.edits.script import Checkout, Compact, Desk, Edit, Save, Step
+from deltaloom_server.bench.edits.scenarios import Day, write_day
+from deltaloom_server.bench.edits.script import Compact, Desk, Step
 
 
 @pytest.fixture
@@ -79,25 +71,6 @@ def test_a_restarted_editor_has_what_was_saved(desk: Desk) -> None:
     assert (step.texts["a.py"], step.texts["b.py"]) == ("a = 2\n", "b = 1\n")
 
 
-def test_actions_alone_lead_to_every_steps_texts(day: Day, forty_files: Mapping[str, str]) -> None:
-    """What an editor and git do, replayed plainly, ends where the script says it does."""
-    buffers: dict[str, str] = {}
-    disk = dict(forty_files)
-    for step in day.steps:
-        for action in step.actions:
-            if isinstance(action, Edit):
-                buffers[action.path] = action.text
-            elif isinstance(action, Save):
-                disk[action.path] = buffers[action.path]
-            elif isinstance(action, Checkout):
-                source = day.branch if action.branch == "other" else day.files
-                disk |= {path: source[path] for path in action.changed}
-            elif type(action).__name__ == "RestartEditor":
-                buffers.clear()
-        assert {**disk, **buffers} == step.texts, step.name
-        assert step.ask.text == step.texts[step.ask.path], step.name
-
-
 def test_every_cursor_lies_in_its_file(day: Day) -> None:
     for step in day.steps:
         ask = step.ask
@@ -125,48 +98,6 @@ def test_a_keystroke_changes_only_the_cursors_line(day: Day) -> None:
             assert step.ask.typed != before.ask.typed
 
 
-def test_the_day_has_every_scenario_in_its_order(day: Day) -> None:
-    wanted = [
-        FIRST_READING,
-        "append 20 tokens",
-        "edit 500 tokens before the end",
-        "edit in the middle",
-        "first edit in file 12 of 40",
-        "keystroke 1 in file 12",
-        "keystroke 3 in file 12",
-        "a new line in file 12",
-        "further down in file 12",
-        "further up in file 12",
-        "then file 30, with an edit",
-        "back to file 12, 30 was edited",
-        "back to file 12, nothing edited",
-        "back to file 12 after that",
-        "exact undo",
-        "delete 200 tokens in file 12",
-        "save with a formatter",
-        "the formatter undone, saved",
-        "branch switch, four files",
-        "branch switch back",
-        "compaction",
-        "keystroke after compaction",
-        "back to file 12, nothing edited since",
-        "restart of the worker",
-        "restart of the editor, with saved edits",
-    ]
-    names = [step.name for step in day.steps]
-    assert [name for name in names if name in wanted] == wanted
-    measured = [step.name for step in day.steps if step.measured]
-    assert len(set(measured)) == len(measured)
-
-
-def test_the_same_edits_at_every_size_touch_only_the_same_file(day: Day) -> None:
-    path = list(day.files)[SAME_FILE - 1]
-    same = [step for step in day.steps if step.same_everywhere]
-    assert len(same) > 4
-    assert {step.ask.path for step in same} == {path}
-    assert all(copy[0] == path for step in same for copy in step.appended)
-
-
 def test_nothing_is_unsaved_when_the_context_is_laid_out_anew(day: Day) -> None:
     compaction = _named(day, "compaction")
     assert isinstance(compaction.actions[-1], Compact)
@@ -180,21 +111,3 @@ def test_deleting_takes_whole_lines_out_of_file_12(day: Day) -> None:
     assert 0 < gone <= len(before) // 3
     starts = [0, *(at + 1 for at, letter in enumerate(before) if letter == "\n")]
     assert any(before[:at] + before[at + gone :] == step.ask.text for at in starts if at + gone in starts)
-
-
-@pytest.mark.parametrize(
-    ("text", "near", "end"), [("ab\ncd\n", 0, 2), ("ab\n\n\ncd\n", 3, 7), ("ab", 0, 2), ("ab\n\n", 3, 4)]
-)
-def test_line_end_skips_blank_lines(text: str, near: int, end: int) -> None:
-    assert line_end(text, near) == end
-
-
-def test_a_statement_starts_at_the_top_level() -> None:
-    text = "def f():\n    return 1\n\n\n@wraps\ndef g():\n    return 2\n"
-    assert statement_start(text, text.index("return 2") - 4) == text.index("def g")
-    assert statement_start(text, 2) == 0
-
-
-@pytest.mark.parametrize("text", ["x = 1\n", 'x = "a"\n', "a = 1\n\n\nb = 2\n"])
-def test_reformatting_always_changes_something(text: str) -> None:
-    assert reformat(text) != text
