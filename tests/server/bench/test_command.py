@@ -1,8 +1,9 @@
-"""`deltaloom bench edits` over a saved result: JSON, and the page with its plot."""
+"""`deltaloom bench edits` over a saved result: nothing is measured, everything is shown."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,34 @@ def test_a_saved_result_is_printed_again_as_it_was(kept: Path, capsys: pytest.Ca
     assert json.loads(capsys.readouterr().out) == json.loads(kept.read_text())
 
 
+def test_the_table_has_the_first_reading_the_bounds_and_the_reasons(
+    kept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    assert main(["--from", str(kept)]) == 0
+
+    shown = capsys.readouterr().out
+    for text in ("2,985", "64,425", "63", "64", "63 anchor", "This server can't be asked.", "1,234"):
+        assert text in shown
+
+
+def test_check_fails_with_each_bound_that_was_not_kept(
+    kept: Path, broken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--from", str(kept), "--check"]) == 0
+    assert main(["--from", str(broken)]) == 0
+    assert capsys.readouterr().err == ""
+
+    assert main(["--from", str(broken), "--check"]) == 1
+
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "not kept: 4,096 tokens, a keystroke: 777 read, at most 64",
+        "not kept: 65,536 tokens, a keystroke: 777 read, at most 64",
+    ]
+
+
 def test_the_page_shows_every_row_with_its_bound_and_the_plot(
     broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,6 +111,26 @@ def test_the_page_shows_every_row_with_its_bound_and_the_plot(
     assert "This server can't be asked." in text
     assert "](edits.svg)" in text
     assert plot.read_text().startswith("<?xml")
+
+
+def test_a_page_that_cannot_be_written_is_named(kept: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeltaloomError, match="can't be written"):
+        main(["--from", str(kept), "--markdown", str(tmp_path / "missing" / "edits.md")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--context", "2048"], "at least 4096"),
+        (["--gguf", "x"], "Give both"),
+        (["--llama-server", "x"], "Give both"),
+        (["--llama-server", "/nowhere/llama-server", "--gguf", "/nowhere/x"], "--llama-server"),
+        (["--llama-server", sys.executable, "--gguf", "/nowhere/x.gguf"], "--gguf"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_before_anything_is(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(DeltaloomError, match=sentence):
+        main(arguments)
 
 
 def test_a_plot_without_matplotlib_is_refused_before_anything_is_measured(
