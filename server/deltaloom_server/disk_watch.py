@@ -57,7 +57,7 @@ class DiskWatch:
         if server.session.context is None or server.sync is None:
             return
         if changes is RESCAN:
-            server.sync.request_layout(RESCAN_DELAY_SECONDS)
+            server.sync.request_rescan(RESCAN_DELAY_SECONDS)
             return
         if any(map(server.session.is_project_file, changes)):
             from .handlers.configuration import settings_changed
@@ -88,10 +88,9 @@ class DiskWatch:
             if self._server.session.context is not context:
                 return
             self._server.session.publish_text()
-            before = context.revision
-            for path, content in contents.items():
-                context.file_changed_on_disk(path, content)
-        if context.revision != before and self._server.sync is not None:
+            before = context.segments()
+            context.files_changed_on_disk(contents)
+        if context.segments() is not before and self._server.sync is not None:
             self._server.sync.note_change()
 
     async def _close(self, context: RepositoryContext, path: str) -> None:

@@ -40,6 +40,7 @@ with _collector_paused():
     from pygls.lsp.server import LanguageServer
 
     from .handlers import (
+        compact,
         completion,
         configuration,
         inline_completion,
@@ -73,6 +74,7 @@ HANDLERS = (
     configuration,
     progress,
     status,
+    compact,
 )
 """The registration table: one module per LSP method or family, each with `register(server)`."""
 

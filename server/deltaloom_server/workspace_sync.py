@@ -1,51 +1,44 @@
 """Keeps the worker's kept state equal to the session's context.
 
-Invariant: at most one layout or sync is under way; what is believed to be in place (`_held`) is the very
-segments that a sync of the present worker confirmed, so a new worker, a new layout and a changed file are
-all the same case: held and wanted differ.
+Invariant: at most one turn is under way; what is believed to be in place (`_held`) is the very segments that
+a sync of the present worker confirmed, so a new worker, a new layout and a changed file are all the same
+case: held and wanted differ. A new layout of what is held already is made beside it (`relayout.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deltaloom_model.api import (
-    CountRequest,
-    Segment,
-    SyncProgress,
-    SyncRequest,
-    SyncResult,
-)
+from deltaloom_model.api import PurgeRequest, Segment, SyncProgress, SyncResult
 from deltaloom_model.errors import DeltaloomModelError
 
-from .context.layout import Budget
+from .context.compaction import is_worth_it
 from .context.repository import RepositoryContext
+from .disk_state import forbidden_among
+from .layout_maker import LayoutMaker
 from .logs import describe, get_logger
 from .model_client import ModelClient
 from .notices import Notices
+from .relayout import Relayout
 from .session import Session
 from .work_progress import ProgressBoard, WorkProgress
+from .worker_feed import TextsStale, WorkerFeed
 
 DEBOUNCE_SECONDS = 0.075
 IDLE_SECONDS = 2.0
+LONGEST_IDLE_SECONDS = 300.0
 RETRY_SECONDS = 1.0
-MAX_TEXT_BYTES = 8 << 20
-"""Of texts in one request: the worker answers other requests in between."""
-FALLBACK_TOKENS = 4096
+REMEMBER_SECONDS = 2.0
 _ROUNDS = 6
 
 SyncState = Literal["idle", "scanning", "indexing", "ready", "cancelled", "unavailable"]
 
 _LOG = get_logger("sync")
-
-
-class TextsStale(Exception):
-    """The disk no longer holds what the layout says: a new layout is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +64,36 @@ class WorkspaceSync:
         self.detail = ""
         self.done = 0
         self.total = 0
-        self.budget = 0
         self.last: SyncResult | None = None
         self._session = session
         self._client = client
         self._notices = notices
         self._board = board
-        self._executor = executor
         self._on_change = on_change
+        self._feed = WorkerFeed(session, client, executor)
+        self._maker = LayoutMaker(session, client, notices, executor, self._feed)
+        self._relayout = Relayout(session, self._maker, self._feed, board, self._relayout_ended)
         self._layout_due = True
+        self._rescan_due = False
+        self._relayout_was_due = False
+        self._laid_out: RepositoryContext | None = None
+        self._memory_serves = True
         self.held_number = 0
         """Rises whenever the worker has confirmed another context."""
         self._held: _Held | None = None
-        self._revision = 0
         self._failures = 0
         self._trouble = ""
         self._working: asyncio.Task[None] | None = None
         self._again = False
-        self._reads_anew = False
+        self._edited_at = time.monotonic()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._remembering: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def budget(self) -> int:
+        """Tokens of the whole context; 0 before the model has been asked."""
+        return self._maker.budget.total
 
     # -- what others say ---------------------------------------------------------------------------------
 
@@ -99,11 +102,14 @@ class WorkspaceSync:
         self._begin()
 
     def request_layout(self, delay: float = 0.0) -> None:
-        """Something changed that only a new scan can tell: roots, settings, a branch, an ignore file."""
+        """Something changed that only a new layout takes into account: roots, settings."""
         self._layout_due = True
-        if self.state == "cancelled":
-            self._set_state("idle")
-        self._later("sync", delay, self._begin)
+        self._wake(delay)
+
+    def request_rescan(self, delay: float = 0.0) -> None:
+        """Something changed that only a new scan can tell: a branch, an ignore file, very much at once."""
+        self._rescan_due = True
+        self._wake(delay)
 
     def note_change(self) -> None:
         """The context changed: sync soon, and think of compaction when it has been quiet for a while."""
@@ -112,6 +118,7 @@ class WorkspaceSync:
 
     def note_edit(self) -> None:
         """The user types: not now."""
+        self._edited_at = time.monotonic()
         self._later("idle", IDLE_SECONDS, self._when_idle)
 
     def worker_changed(self) -> None:
@@ -128,7 +135,7 @@ class WorkspaceSync:
         return (
             held is not None
             and context is held.context
-            and not self._layout_due
+            and not (self._layout_due or self._rescan_due)
             and not self._held_is_lost()
             and context.segments() == held.segments
         )
@@ -136,27 +143,54 @@ class WorkspaceSync:
     async def flush(self) -> None:
         """Before a completion: bring a small pending change across; don't wait for a first reading."""
         context = self._session.context
-        if context is None or self._layout_due or self._held is None or self._held_is_lost():
+        if context is None or self._laid_out is not context or self._held is None or self._held_is_lost():
             return
-        if self.is_current:
+        if self.is_current or self._overflows(context):
             return
         if self._working is None:
             self._begin()
-        # What is held while everything is read anew is older, but whole: better than waiting for all of it.
-        if self._working is not None and self.state == "ready" and not self._reads_anew:
+        if self._working is not None and self.state == "ready":
             # Neither does a superseded completion stop the sync, nor a cancelled sync the completion.
             await asyncio.wait([self._working])
 
+    async def compact(self) -> tuple[bool, str]:
+        """Lay the context out anew now, if anything is to be gained; whether it was, and else why not."""
+        context = self._session.context
+        if context is None or self._laid_out is not context or self._held is None or self._held_is_lost():
+            return False, "There is no context yet; wait until the workspace has been read."
+        await self.flush()
+        if not context.log_state(self._maker.budget).stale:
+            return False, "No copy in the context is out of date."
+        task = self._relayout.begin(context, keep_versions=False)
+        await asyncio.wait([task])  # whoever asks may go; the re-reading stays
+        if task.cancelled() or not task.result():
+            return False, "The re-reading was broken off; see `deltaloom logs`."
+        while not self.is_current and self._working is not None:
+            await asyncio.wait([self._working])
+        return True, ""
+
     async def close(self) -> None:
-        """Stop at once; nothing is awaited but the cancelled work's own end."""
+        """Stop at once; nothing is awaited but the cancelled work's own end, and the layout's being kept."""
         self._closed = True
-        for timer in self._timers.values():
-            timer.cancel()
+        remember = self._timers.pop("remember", None)
+        for timer in (remember, *self._timers.values()):
+            if timer is not None:
+                timer.cancel()
+        await self._relayout.stop()
         if self._working is not None:
             self._working.cancel()
             await asyncio.wait([self._working])
+        if self._remembering is not None:
+            await asyncio.wait([self._remembering])
+        if remember is not None:
+            await self._remember()
 
     # -- turns -------------------------------------------------------------------------------------------
+
+    def _wake(self, delay: float) -> None:
+        if self.state == "cancelled":
+            self._set_state("idle")
+        self._later("sync", delay, self._begin)
 
     def _later(self, name: str, delay: float, call: Callable[[], None]) -> None:
         if self._closed:
@@ -166,22 +200,24 @@ class WorkspaceSync:
         self._timers[name] = asyncio.get_running_loop().call_later(delay, call)
 
     def _begin(self) -> None:
-        self._start_turn(self._bring_up_to_date)
-
-    def _when_idle(self) -> None:
-        context = self._session.context
-        if self.state == "ready" and context is not None and context.needs_compaction(Budget(self.budget)):
-            self._start_turn(self._compact)
-
-    def _start_turn(self, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
         if self._closed or self.state == "cancelled":
             return
         if self._working is not None:
             self._again = True
             return
         self._again = False
-        self._working = asyncio.get_running_loop().create_task(self._guarded(turn))
+        self._working = asyncio.get_running_loop().create_task(self._guarded(self._bring_up_to_date()))
         self._working.add_done_callback(self._turn_done)
+
+    def _when_idle(self) -> None:
+        idle, context = time.monotonic() - self._edited_at, self._session.context
+        held = context is not None and self._laid_out is context and self._held is not None
+        if self.state == "ready" and held and not self._held_is_lost() and context is not None:
+            if is_worth_it(context.log_state(self._maker.budget), idle):
+                self._relayout_was_due = False
+                self._relayout.begin(context, keep_versions=False)
+            else:  # the longer nobody types, the more is worth doing
+                self._later("idle", min(max(idle, 1.0), LONGEST_IDLE_SECONDS), self._when_idle)
 
     def _turn_done(self, task: asyncio.Task[None]) -> None:
         self._working = None
@@ -189,14 +225,19 @@ class WorkspaceSync:
             if self._held is None:
                 self._set_state("cancelled", "Reading the repository was cancelled.")
             else:  # what was held goes on holding, and the next change reads what this turn would have
-                self._layout_due = True
                 self._set_state("ready")
         elif self._again:
             self._later("sync", 0.0, self._begin)
 
-    async def _guarded(self, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _relayout_ended(self, in_force: bool) -> None:
+        if in_force:
+            self._begin()
+        elif self._relayout_was_due:
+            self._layout_due = True  # for the next change to try again
+
+    async def _guarded(self, turn: Coroutine[Any, Any, None]) -> None:
         try:
-            await turn()
+            await turn
         except DeltaloomModelError as error:
             self._failed(str(error))
         except Exception as error:
@@ -224,6 +265,9 @@ class WorkspaceSync:
     def _held_is_lost(self) -> bool:
         return self._held is not None and self._held.generation != self._client.generation
 
+    def _overflows(self, context: RepositoryContext) -> bool:
+        return self.budget > 0 and context.overflows(self._maker.budget)
+
     # -- one turn ----------------------------------------------------------------------------------------
 
     async def _bring_up_to_date(self) -> None:
@@ -232,120 +276,121 @@ class WorkspaceSync:
             if context is None:
                 return
             try:
-                if self._layout_due or (self.budget and context.overflows(Budget(self.budget))):
-                    await self._read_anew(context, compaction=False)
-                elif self._held is None or self._held_is_lost() or self._held.context is not context:
-                    with self._board.work("Deltaloom", self._cancel) as progress:
-                        await self._sync(context, progress)
-                else:
-                    await self._sync(context)
-            except TextsStale:
-                self._layout_due = True
+                await self._one_round(context)
+            except TextsStale:  # what the layout says can't be had any more: neither by it nor by the memory
+                self._laid_out, self._memory_serves = None, False
                 continue
-            if self._session.context is context and not self._layout_due:
+            if self._session.context is context and not self._rescan_due:
                 return
         _LOG.warning("The files change faster than they can be read; the next change tries again.")
 
-    async def _compact(self) -> None:
-        context = self._session.context
-        if context is None:
+    async def _one_round(self, context: RepositoryContext) -> None:
+        if self._laid_out is not context:
+            await self._first_reading(context)
             return
-        try:
-            await self._read_anew(context, compaction=True)
-        except TextsStale:
-            self._layout_due = self._again = True
-
-    async def _read_anew(self, context: RepositoryContext, *, compaction: bool) -> None:
-        """A new layout, and the worker's state brought to it."""
-        cancelled = threading.Event()
-        self._reads_anew = True
-        try:
+        if self._rescan_due:
+            await self._rescan(context)
+        await self._purge(context)
+        if self._held is None or self._held_is_lost():
             with self._board.work("Deltaloom", self._cancel) as progress:
-                try:
-                    await self._lay_out(context, progress, cancelled)
-                except BaseException:
-                    self._layout_due = True  # whatever ended it: the layout is still to be made
-                    raise
-                finally:
-                    cancelled.set()
-                if self._session.context is context:
-                    await self._sync(context, progress, compaction=compaction)
-        finally:
-            self._reads_anew = False
+                await self._sync(context, progress)
+        elif not self._overflows(context):  # else completions go on from what is held meanwhile
+            await self._sync(context)
+        due = self._layout_due or self._overflows(context)
+        if due and self._session.context is context and self._relayout.task is None:
+            self._layout_due, self._relayout_was_due = False, True
+            self._relayout.begin(context, keep_versions=True)
+
+    async def _first_reading(self, context: RepositoryContext) -> None:
+        """A first layout of this context, an earlier session's where it still serves, and all of it read."""
+        await self._relayout.stop()
+        before = self._laid_out.known_paths() if self._laid_out is not None else set()
+        with self._board.work("Deltaloom", self._cancel) as progress:
+            self._layout_due = self._rescan_due = False
+            try:
+                await self._lay_out_first(context, progress, before)
+            except BaseException:
+                self._layout_due = True  # whatever ended it: the layout is still to be made
+                raise
+            if self._session.context is context:
+                self._laid_out = context
+                await self._purge(context)
+                await self._sync(context, progress)
+
+    async def _lay_out_first(
+        self, context: RepositoryContext, progress: WorkProgress, before: set[str]
+    ) -> None:
+        if self.state != "ready":
+            self._set_state("scanning")
+        progress.report("looking at the files")
+        scan = await self._maker.scan(context)
+        budget = await self._maker.find_budget()
+        memory = await self._maker.remembered() if self._memory_serves else None
+        if memory is not None:
+            before = before | memory.paths()
+            disk = await self._maker.read_disk(
+                scan, memory.paths(), memory.passed_over.__contains__, context.settings.max_file_bytes
+            )
+            self._session.publish_text()
+            context.recall(memory, scan.left_out, disk.contents)
+        if memory is None or not context.log_fits(budget):
+            plan = await self._maker.plan(context, scan)
+            self._session.publish_text()
+            context.set_base(plan)
+        context.forget_forbidden(forbidden_among(scan, before))
+
+    async def _rescan(self, context: RepositoryContext) -> None:
+        """Bring in what changed on disk: an earlier state as a whole, or in the log where it finds room."""
+        self._rescan_due = False
+        await self._relayout.stop()  # it is of the files as they were
+        scan = await self._maker.scan(context)
+        limit = context.settings.max_file_bytes
+        disk = await self._maker.read_disk(scan, context.known_paths(), context.is_passed_over, limit)
+        if self._session.context is not context:
+            return
+        self._session.publish_text()
+        context.forget_forbidden(forbidden_among(scan, context.known_paths()))
+        if context.go_back_to(disk.contents):
+            return
+        if context.room_for(disk.contents, self._maker.budget):
+            context.files_changed_on_disk(disk.contents)
+        else:
+            self._layout_due = True
+
+    async def _purge(self, context: RepositoryContext) -> None:
+        """Have the worker forget what may no longer be shown, in memory and on disk."""
+        paths = context.take_purged()
+        if not paths:
+            return
+        await self._relayout.stop()
+        try:
+            await self._client.purge(PurgeRequest(self._session.workspace, sorted(paths)))
+        except BaseException:
+            context.still_to_purge(paths)
+            raise
+        self._held = None if self._held is None or self._held.context is context else self._held
 
     def _cancel(self) -> None:
         if self._working is not None:
             self._working.cancel()
 
-    async def _lay_out(
-        self, context: RepositoryContext, progress: WorkProgress, cancelled: threading.Event
-    ) -> None:
-        # Imported here: reading folders has no part in the start of the server.
-        from .context.planning import plan_base
-        from .context.scan import scan_workspace
-
-        self._layout_due = False
-        if self.state != "ready":
-            self._set_state("scanning")
-        progress.report("looking at the files")
-        loop = asyncio.get_running_loop()
-        scan = await loop.run_in_executor(
-            self._executor,
-            lambda: scan_workspace(context.roots, context.settings, cancelled=cancelled.is_set),
-        )
-        for note in scan.notes:
-            self._notices.tell(note)
-        budget = await self._find_budget()
-        self._session.publish_text()
-        plan = await plan_base(scan, context.plan_request(budget), self._count, self._executor)
-        if self._session.context is context:
-            self._session.publish_text()
-            context.set_base(plan)
-
-    async def _find_budget(self) -> Budget:
-        """The setting, or the model's trained length. Waits for the model to be loaded."""
-        await self._client.count(CountRequest([]))
-        model = (await self._client.status()).model
-        trained = model.context_limit if model is not None and model.context_limit else FALLBACK_TOKENS
-        wanted = self._session.settings.context.max_tokens
-        if wanted > trained:
-            self._notices.tell(
-                f"context.max_tokens is {wanted:,}, but the model was trained on {trained:,} tokens at most; "
-                "expect weaker suggestions."
-            )
-        self.budget = wanted or trained
-        return Budget(self.budget)
-
-    async def _sync(
-        self, context: RepositoryContext, progress: WorkProgress | None = None, *, compaction: bool = False
-    ) -> None:
+    async def _sync(self, context: RepositoryContext, progress: WorkProgress | None = None) -> None:
         """Until the worker confirms the context's segments as they are at the end of it."""
-        first = self._held is None or progress is not None
         for _ in range(_ROUNDS):
             await self._client.start()
-            await self._count_log(context)
+            await self._feed.count_log(context)
             segments = context.segments()
             held = _Held(self._client.generation, context, segments)
             if self._held == held or self._session.context is not context:
                 return
-            if first and self.state != "ready":
+            if progress is not None and self.state != "ready":
                 self._set_state("indexing")
-            self._revision += 1
-            request = SyncRequest(
-                self._session.id,
-                self._session.workspace,
-                self._session.repository,
-                self._revision,
-                list(segments),
-                compaction=compaction,
-            )
-            result = await self._client.sync(request, lambda done: self._show(done, progress))
-            if result.missing:
-                await self._supply(context, segments, result.missing)
-            elif not result.superseded and self._client.generation == held.generation:
+            result = await self._feed.bring(context, segments, lambda done: self._show(done, progress))
+            if result is not None and self._client.generation == held.generation:
                 self._held, self.last = held, result
                 self.held_number += 1
                 self.done = self.total = result.tokens
+                self._later("remember", REMEMBER_SECONDS, self._remember_soon)
 
     def _show(self, update: SyncProgress, progress: WorkProgress | None) -> None:
         self.done, self.total = update.done, update.total
@@ -353,41 +398,13 @@ class WorkspaceSync:
             percentage = min(100, 100 * update.done // update.total)
             progress.report(f"indexing {percentage}%", percentage)
 
-    async def _count_log(self, context: RepositoryContext) -> None:
-        segments, texts = context.uncounted()
-        if segments:
-            context.record_tokens(segments, await self._count(segments, texts))
+    # -- for the next session ----------------------------------------------------------------------------
 
-    async def _supply(
-        self, context: RepositoryContext, segments: Sequence[Segment], missing: Sequence[str]
-    ) -> None:
-        """Give the worker texts it lacks. Raises TextsStale when the disk no longer holds one of them."""
-        from .context.reading import reread
+    def _remember_soon(self) -> None:
+        self._timers.pop("remember", None)
+        self._remembering = asyncio.get_running_loop().create_task(self._remember())
 
-        found, on_disk = context.locate(missing)
-        texts = await asyncio.get_running_loop().run_in_executor(
-            self._executor, reread, on_disk, context.settings.max_file_bytes
-        )
-        found |= texts.found
-        if texts.stale or any(digest not in found for digest in missing):
-            raise TextsStale
-        by_digest = {segment.digest: segment for segment in segments}
-        await self._count([by_digest[digest] for digest in missing], found)
-
-    async def _count(self, segments: Sequence[Segment], texts: Mapping[str, str]) -> list[int]:
-        """The worker's counts, asked for in requests of a bounded size."""
-        counts: list[int] = []
-        batch: list[Segment] = []
-        size = 0
-        for segment in segments:
-            length = len(texts.get(segment.digest, ""))
-            if batch and size + length > MAX_TEXT_BYTES:
-                counts += await self._count_batch(batch, texts)
-                batch, size = [], 0
-            batch.append(segment)
-            size += length
-        return counts + (await self._count_batch(batch, texts) if batch else [])
-
-    async def _count_batch(self, batch: list[Segment], texts: Mapping[str, str]) -> list[int]:
-        wanted = {segment.digest: texts[segment.digest] for segment in batch if segment.digest in texts}
-        return (await self._client.count(CountRequest(batch, wanted))).tokens
+    async def _remember(self) -> None:
+        held = self._held
+        if held is not None and held.context is self._session.context and not self._overflows(held.context):
+            await self._maker.remember(held.context)

@@ -18,6 +18,8 @@ from deltaloom_model.api import (
     GenerateRequest,
     GenerateResult,
     ModelInfo,
+    PurgeRequest,
+    PurgeResult,
     SyncProgress,
     SyncRequest,
     SyncResult,
@@ -70,8 +72,9 @@ class ScriptedClient:
         self.counts: list[CountRequest] = []
         self.syncs: list[SyncRequest] = []
         self.calls: list[Call] = []
+        self.purges: list[PurgeRequest] = []
         self.starts = self.restarts = 0
-        self.busy = self.most_busy = 0
+        self.busy = self.ordinary = self.most_busy = 0
         self.open_gate = asyncio.Event()
         self.open_gate.set()
         self.supersede = 0
@@ -90,7 +93,8 @@ class ScriptedClient:
     @property
     def shown(self) -> list[tuple[str, str]]:
         """What the last sync asked for, as (path, text)."""
-        return [(segment.path, self.texts[segment.digest]) for segment in self.syncs[-1].segments]
+        request = next(request for request in reversed(self.syncs) if not request.compaction)
+        return [(segment.path, self.texts[segment.digest]) for segment in request.segments]
 
     async def start(self) -> None:
         self.starts += 1
@@ -115,7 +119,9 @@ class ScriptedClient:
     ) -> SyncResult:
         self.syncs.append(request)
         self.busy += 1
-        self.most_busy = max(self.most_busy, self.busy)
+        if not request.compaction:  # which stands beside the others
+            self.ordinary += 1
+            self.most_busy = max(self.most_busy, self.ordinary)
         self._events.note()
         try:
             await self.open_gate.wait()
@@ -123,6 +129,8 @@ class ScriptedClient:
                 raise self.errors.pop(0)
         finally:
             self.busy -= 1
+            self.ordinary -= not request.compaction
+            self._events.note()
         digests = dict.fromkeys(segment.digest for segment in request.segments)
         if missing := [digest for digest in digests if digest not in self.texts]:
             return SyncResult(request.revision, missing)
@@ -138,6 +146,10 @@ class ScriptedClient:
         self.calls.append(call)
         self._events.note()
         return await call.answer
+
+    async def purge(self, request: PurgeRequest) -> PurgeResult:
+        self.purges.append(request)
+        return PurgeResult()
 
     async def status(self) -> EngineStatus:
         return EngineStatus("ready", model=ModelInfo("m", "h", context_limit=self.context_limit))

@@ -30,7 +30,7 @@ class NotedSync:
         self.changes += 1
         self.events.note()
 
-    def request_layout(self, delay: float = 0.0) -> None:
+    def request_rescan(self, delay: float = 0.0) -> None:
         self.layouts.append(delay)
         self.events.note()
 
@@ -87,12 +87,17 @@ async def test_a_file_that_says_the_same_as_before_is_not_synced(place: Place) -
 
 
 async def test_a_file_that_has_gone_leaves_a_tombstone(place: Place) -> None:
-    (place.root / "a.py").write_text("a = 1\n")
-    await place.changed("a.py")
+    for name in ("a.py", "b.py"):
+        (place.root / name).write_text(f"{name}\n")
+        await place.changed(name)
     (place.root / "a.py").unlink()
     await place.changed("a.py")
-    assert place.server.session.context.segments()[-1].tombstone
-    assert place.sync.changes == 2
+    last = place.server.session.context.segments()[-1]
+    assert (last.path, last.tombstone) == ("a.py", True)
+    (place.root / "b.py").unlink()
+    await place.changed("b.py")
+    assert place.server.session.context.segments() == (), "as it all began"
+    assert place.sync.changes == 4
 
 
 async def test_a_folder_that_has_gone_took_along_what_stood_below_it(place: Place) -> None:
@@ -100,6 +105,8 @@ async def test_a_folder_that_has_gone_took_along_what_stood_below_it(place: Plac
     for name in ("sub/a.py", "sub/b.py"):
         (place.root / name).write_text(f"{name}\n")
     await place.changed("sub/a.py", "sub/b.py")
+    (place.root / "c.py").write_text("c\n")
+    await place.changed("c.py")
     (place.root / "sub").rename(place.root.parent / "elsewhere")
     await place.changed("sub")
     gone = {segment.path for segment in place.server.session.context.segments() if segment.tombstone}

@@ -1,12 +1,12 @@
 """The log: live copies of files that changed since the base was laid out.
 
-Invariant: entries are only ever appended at the end; `take_back` removes from the end, `purge` and a new
-layout are the only other ways out.
+Invariant: entries are only ever appended at the end; `take_back` removes from the end; `purge`, a new layout
+and going back to an earlier version are the only other ways out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from deltaloom_model.api import Segment, text_digest
@@ -18,11 +18,13 @@ EMPTY_DIGEST = text_digest("")
 
 @dataclass(frozen=True)
 class LogEntry:
-    """One copy or tombstone, appended at `revision`."""
+    """One copy or tombstone, appended at `revision`. `is_lost`: an earlier session's copy, superseded since,
+    whose text no file holds any more; only the worker may still know its tokens."""
 
     segment: Segment
     text: str
     revision: int
+    is_lost: bool = False
 
 
 def estimated_tokens(text: str) -> int:
@@ -69,6 +71,40 @@ class Log:
         while self._entries and self._entries[-1].segment.path == path:
             self._entries.pop()
         return self._changed(before)
+
+    @property
+    def entries(self) -> tuple[LogEntry, ...]:
+        """All entries, in order."""
+        return tuple(self._entries)
+
+    @property
+    def kept(self) -> int:
+        """How many entries at the front outlived a compaction."""
+        return self._kept
+
+    def restore(self, entries: Iterable[LogEntry], kept: int) -> None:
+        """Have these entries again, as they stood earlier."""
+        self._entries = list(entries)
+        self._newest = {entry.segment.path: entry for entry in self._entries}
+        self._kept = kept
+
+    def copy(self) -> Log:
+        """One that changes on its own, counts excepted."""
+        twin = Log()
+        twin._tokens = self._tokens
+        twin.restore(self._entries, self._kept)
+        return twin
+
+    def newest_digests(self) -> dict[str, str | None]:
+        """The digest that holds for each path in the log; None for what is gone."""
+        return {
+            path: None if entry.segment.tombstone else entry.segment.digest
+            for path, entry in self._newest.items()
+        }
+
+    def stale_entries(self) -> list[LogEntry]:
+        """Copies that a later one supersedes."""
+        return [entry for entry in self._entries if self._newest[entry.segment.path] is not entry]
 
     def purge(self, path: str) -> bool:
         """Remove every entry of `path`, wherever it stands."""

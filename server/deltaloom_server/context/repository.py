@@ -2,25 +2,29 @@
 
 Invariant: for every path that the context shows, the newest occurrence is the live text (the editor's buffer
 where the file is open, else the disk's), the active document's own text excepted, which stands last in FIM
-form. Between layouts the base is unchanged and the log only grows, except at its very end.
+form. How base and log change is `layers.py`'s.
 
-Pure and in memory: no await and no I/O, apart from `texts_for`. Paths are shown paths (`shown_path`).
+Pure and in memory: no await and no I/O. Paths are shown paths (`shown_path`).
 """
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deltaloom_model.api import Segment, text_digest
 
 from ..errors import UnknownDocument
 from ..settings import ContextSettings
-from .layout import BaseFile, BasePlan, Budget, Evidence
-from .log import EMPTY_DIGEST, Log, estimated_tokens
+from .compaction import LogState
+from .layers import Change, Layers
+from .layout import BaseFile, BasePlan, Budget, Evidence, Form
+from .layout_memory import LayoutMemory, RememberedEntry, RememberedFile
+from .log import LogEntry, estimated_tokens
 from .planning import PlanRequest
-from .reading import Texts, judge_text, reread
+from .reading import judge_text
 from .reasons import FORBIDDEN, LeftOut, Reason
 from .report import ContextReport, ReportedFile
 from .roots import Root, shown_path
@@ -45,16 +49,20 @@ class RepositoryContext:
         self.roots = tuple(roots)
         self.settings = settings
         self.revision = 0
-        self.active: str | None = None
-        self._base: dict[str, BaseFile] = {}
-        self._log = Log()
+        self._layers = Layers()
         self._documents: dict[str, _Document] = {}
         self._left_out: dict[str, Reason] = {}
         self._set_aside: frozenset[str] = frozenset()
         self._notes: tuple[str, ...] = ()
+        self._forms: dict[str, Form] = {}
         self._purged: set[str] = set()
+        self._since: dict[str, tuple[int, Content]] = {}  # on disk, with the revision: for a plan under way
         self._layouts: OrderedDict[str, tuple[str, ...]] = OrderedDict()
-        self._segments: tuple[Segment, ...] | None = None
+
+    @property
+    def active(self) -> str | None:
+        """The document that the next completion is for."""
+        return self._layers.active
 
     def shown_path(self, absolute: str) -> str | None:
         """The shown path of a file, or None for one outside all roots (which never enters a context)."""
@@ -67,7 +75,7 @@ class RepositoryContext:
         self._documents[path] = _Document(text, text_digest(text))
         self.revision += 1
         if path != self.active:
-            self._settle(path, text)
+            self._settle_document(path)
 
     def document_changed(self, path: str, text: str) -> None:
         """The editor's text of `path` changed, which makes it the active document. Constant time."""
@@ -81,49 +89,97 @@ class RepositoryContext:
         if document is None:
             raise UnknownDocument(f"{path} is not open.")
         if self.active == path:
-            self.active = None
+            self._layers.activate(None, (), self.revision, {})
         self.revision += 1
-        self._settle(path, disk, document.opened)
+        self._since[path] = self.revision, disk
+        self._settle({path: disk}, {path: document.opened})
 
     def activate(self, path: str | None) -> None:
         """Make `path` the document that the next completion is for; the one left is logged if it changed."""
         if path is not None and path not in self._documents:
             raise UnknownDocument(f"{path} is not open.")
-        if path == self.active:
+        leaving = self.active
+        if path == leaving:
             return
-        leaving, self.active = self.active, path
         self.revision += 1
-        if path is not None and self._log.take_back(path):
-            self._segments = None
+        changes: list[Change] = []
         if leaving is not None:
-            self._settle_document(leaving)
-
-    def _settle_document(self, path: str) -> None:
-        document = self._documents[path]
-        self._settle(path, document.text, document.opened)
+            document = self._documents[leaving]
+            changes = self._changes({leaving: document.text}, {leaving: document.opened})
+        self._layers.activate(path, changes, self.revision, _digests(changes))
+        self._shown(changes)
 
     # -- disk --------------------------------------------------------------------------------------------
 
     def file_changed_on_disk(self, path: str, content: Content) -> None:
         """The disk holds something else now. For an open document the editor's text goes on holding, unless
         the path itself may no longer be shown."""
-        if isinstance(content, Reason) and content in FORBIDDEN:
-            self.exclude(path, content)
-        elif path not in self._documents:
-            self._settle(path, content)
+        self.files_changed_on_disk({path: content})
+
+    def files_changed_on_disk(self, contents: Mapping[str, Content]) -> None:
+        """The same of several files at once: an earlier state that they lead back to is found as a whole."""
+        self.revision += 1
+        for path, content in contents.items():
+            self._since[path] = self.revision, content
+            if isinstance(content, Reason) and content in FORBIDDEN:
+                self.exclude(path, content)
+        self._settle(
+            {
+                path: content
+                for path, content in contents.items()
+                if path not in self._documents and content not in FORBIDDEN
+            }
+        )
+
+    def go_back_to(self, contents: Mapping[str, Content]) -> bool:
+        """Take up the earlier state that shows exactly what all known files hold now, if there is one.
+
+        `contents` has what the disk says of `known_paths()`.
+        """
+        live = {path: text_digest(text) for path, text in contents.items() if isinstance(text, str)}
+        live |= {path: text_digest(document.text) for path, document in self._documents.items()}
+        went = self._layers.go_back_to(live)
+        self.revision += went
+        return went
+
+    def room_for(self, contents: Mapping[str, Content], budget: Budget) -> bool:
+        """Would what these files hold now fit into the log until the next compaction?"""
+        added = sum(
+            estimated_tokens(content)
+            for path, content in contents.items()
+            if isinstance(content, str)
+            and path not in self._documents
+            and self._layers.shown_digest(path) != text_digest(content)
+        )
+        return self._layers.log.new_tokens + added <= budget.log
+
+    def log_fits(self, budget: Budget) -> bool:
+        """Does the log keep to its eighth?"""
+        return self._layers.log.new_tokens <= budget.log and not self.overflows(budget)
+
+    def forget_forbidden(self, reasons: Mapping[str, Reason]) -> None:
+        """These may no longer be shown, and kept state may have read them: in this context or an earlier."""
+        for path, reason in reasons.items():
+            self.exclude(path, reason)
+            self._purged.add(path)
+
+    def known_paths(self) -> set[str]:
+        """The paths that base, log or an earlier version show."""
+        return self._layers.known_paths()
+
+    def is_passed_over(self, path: str) -> bool:
+        """Is this a file that found no room in the last layout?"""
+        return self._left_out.get(path) in (Reason.OVER_BUDGET, Reason.NAME_ONLY)
 
     def paths_under(self, path: str) -> tuple[str, ...]:
         """The shown paths at or below `path`: what a deleted or moved folder takes along."""
         stem = path + "/" if path else ""
-        shown = {*self._base, *(entry.segment.path for entry in self._log)}
-        return tuple(sorted(name for name in shown if name == path or name.startswith(stem)))
+        return tuple(sorted(name for name in self._layers.paths() if name == path or name.startswith(stem)))
 
     def exclude(self, path: str, reason: Reason) -> None:
         """Purge: `path` leaves base and log at once, whatever has to be read again for it."""
-        in_base = self._base.pop(path, None) is not None
-        if self._log.purge(path) or in_base:
+        if self._layers.purge(path):
             self._purged.add(path)
-            self._segments = None
         self._left_out[path] = reason
         self.revision += 1
 
@@ -132,6 +188,10 @@ class RepositoryContext:
         purged = frozenset(self._purged)
         self._purged.clear()
         return purged
+
+    def still_to_purge(self, paths: Iterable[str]) -> None:
+        """These could not be purged from kept state: `take_purged` gives them again."""
+        self._purged.update(paths)
 
     # -- the log's rule ----------------------------------------------------------------------------------
 
@@ -152,42 +212,54 @@ class RepositoryContext:
             return Reason.OVERSIZE
         return judge_text(text)
 
-    def _shown_digest(self, path: str) -> str | None:
-        entry = self._log.newest(path)
-        if entry is not None:
-            return None if entry.segment.tombstone else entry.segment.digest
-        base = self._base.get(path)
-        return base.digest if base else None
+    def _changes(self, lives: Mapping[str, Content], opened: Mapping[str, str] | None = None) -> list[Change]:
+        """What has to be appended so that these paths show what lives; nothing where they do already.
 
-    def _settle(self, path: str, live: Content, opened: str | None = None) -> None:
-        """Append what makes the newest occurrence of `path` equal `live`; nothing where it does already."""
-        shown = self._shown_digest(path)
-        content = self.admission(path, live) if isinstance(live, str) else live
-        if content is Reason.EMPTY and shown is not None:
-            text, content = "", None
-        elif isinstance(content, Reason):
-            text = None
-        else:
-            text = live if isinstance(live, str) else None
-        if isinstance(content, Reason):
-            if content in FORBIDDEN:
-                self.exclude(path, content)
-                return
-            self._left_out[path] = content
-        digest = None if text is None else text_digest(text)
-        if digest == shown or (shown is None and (digest == opened or path in self._set_aside)):
-            return
-        self.revision += 1
-        self._log.append(path, text, self.revision)
-        self._segments = None
-        if text is not None:
-            self._left_out.pop(path, None)
+        `opened` has the digests of texts that documents were opened with: one that found no room in the
+        layout, looked at and left alone, still finds none.
+        """
+        changes: list[Change] = []
+        for path, live in lives.items():
+            shown = self._layers.shown_digest(path)
+            content = self.admission(path, live) if isinstance(live, str) else live
+            if content is Reason.EMPTY and shown is not None:
+                text, content = "", None
+            elif isinstance(content, Reason):
+                text = None
+            else:
+                text = live if isinstance(live, str) else None
+            if isinstance(content, Reason):
+                if content in FORBIDDEN:
+                    self.exclude(path, content)
+                    continue
+                self._left_out[path] = content
+            digest = None if text is None else text_digest(text)
+            alone = digest == (opened or {}).get(path) and self.is_passed_over(path)
+            never_shown = alone or path in self._set_aside
+            if digest != shown and not (shown is None and never_shown):
+                changes.append((path, text))
+        return changes
+
+    def _settle(self, lives: Mapping[str, Content], opened: Mapping[str, str] | None = None) -> None:
+        if changes := self._changes(lives, opened):
+            self.revision += 1
+            self._layers.bring(changes, self.revision, _digests(changes))
+            self._shown(changes)
+
+    def _settle_document(self, path: str) -> None:
+        document = self._documents[path]
+        self._settle({path: document.text}, {path: document.opened})
+
+    def _shown(self, changes: Iterable[Change]) -> None:
+        for path, text in changes:
+            if text is not None:
+                self._left_out.pop(path, None)
 
     # -- layout ------------------------------------------------------------------------------------------
 
     def plan_request(self, budget: Budget) -> PlanRequest:
         """A snapshot from which `planning.plan_base` makes a new layout: the first one, or a compaction."""
-        newest = self._log.newest_in_order()
+        newest = self._layers.log.newest_in_order()
         unsaved = [
             (entry.segment.path, self._documents[entry.segment.path].text)
             for entry in reversed(newest)
@@ -196,30 +268,79 @@ class RepositoryContext:
         evidence = Evidence(
             open_texts={path: document.text for path, document in self._documents.items()},
             changed=tuple(entry.segment.path for entry in newest),
-            previous=tuple(self._base),
+            previous=tuple(self._layers.base),
+            previous_forms=dict(self._forms),
         )
         return PlanRequest(budget, self.revision, self.settings.max_file_bytes, evidence, tuple(unsaved))
 
-    def set_base(self, plan: BasePlan) -> None:
+    def set_base(self, plan: BasePlan, *, keep_versions: bool = False) -> None:
         """Take a new layout. The log keeps only what the new base doesn't show: unsaved documents, and what
-        changed on disk after the plan was begun."""
-        newest = self._log.newest_in_order()
-        self._base = {file.path: file for file in self._remembered(plan.files)}
-        self._log = self._log.successor()
-        self._segments = None
+        changed on disk after the plan was begun. `keep_versions`: earlier states may come back."""
+        order = (entry.segment.path for entry in self._layers.log.newest_in_order())
+        carried = [path for path in order if path in self._documents]
+        self._layers.set_base(self._remembered(plan.files), keep_versions=keep_versions)
         self._left_out = {entry.path: entry.reason for entry in plan.left_out}
         self._set_aside, self._notes = plan.set_aside, plan.notes
+        self._forms |= plan.forms
         self.revision += 1
-        for entry in newest:
-            path = entry.segment.path
-            if path not in self._documents and entry.revision > plan.revision:
-                self._settle(path, None if entry.segment.tombstone else entry.text)
-            elif path in self._documents and path != self.active:
+        self._since = {path: entry for path, entry in self._since.items() if entry[0] > plan.revision}
+        for path, (_, content) in self._since.items():
+            if path not in self._documents:
+                self._settle({path: content})
+        for path in [*carried, *(path for path in self._documents if path not in carried)]:
+            if path != self.active:
                 self._settle_document(path)
+        self._layers.settle()
+
+    def memory(self, workspace: str, budget: Budget, model: str) -> LayoutMemory:
+        """What a later session needs to stand the same."""
+        log = self._layers.log
+        segments = [(entry.segment, log.tokens_of(entry)) for entry in log]
+        return LayoutMemory(
+            workspace,
+            budget.total,
+            model,
+            [RememberedFile.of(file) for file in self._layers.base.values()],
+            [RememberedEntry(s.path, s.digest, s.tombstone, tokens) for s, tokens in segments],
+            log.kept,
+            frozenset(path for path in self._left_out if self.is_passed_over(path)),
+            self._forms,
+            sorted(self._purged),
+        )
+
+    def recall(
+        self, memory: LayoutMemory, left_out: Iterable[LeftOut], contents: Mapping[str, Content]
+    ) -> None:
+        """Stand as an earlier session left it; then the disk, as `contents` has it of all those paths, and
+        the open documents are brought in as changes."""
+        files = [file.base_file() for file in memory.files]
+        entries = []
+        for number, entry in enumerate(memory.entries):
+            segment = Segment(entry.path, entry.digest, "log", tombstone=entry.tombstone)
+            content = contents.get(entry.path)
+            same = isinstance(content, str) and text_digest(content) == entry.digest
+            text = content if same and isinstance(content, str) else ""
+            entries.append(LogEntry(segment, text, number, is_lost=not (same or entry.tombstone)))
+            self._layers.log.record_tokens(segment, entry.tokens)
+        self._layers.recall(files, entries, memory.kept)
+        self._left_out = {entry.path: entry.reason for entry in left_out}
+        self._left_out |= dict.fromkeys(memory.passed_over, Reason.OVER_BUDGET)
+        self._forms = dict(memory.forms)
+        self._purged.update(memory.purges)
+        self.files_changed_on_disk(contents)
         for path in self._documents:
             if path != self.active:
                 self._settle_document(path)
-        self._log.mark_kept()
+
+    def preview(self, plan: BasePlan) -> RepositoryContext:
+        """A context of its own that stands as this one would after `set_base(plan)`."""
+        twin = copy.copy(self)
+        twin._layers = self._layers.copy()
+        twin._documents, twin._left_out = dict(self._documents), dict(self._left_out)
+        twin._forms, twin._purged, twin._since = dict(self._forms), set(self._purged), dict(self._since)
+        twin._layouts = self._layouts.copy()
+        twin.set_base(plan)
+        return twin
 
     def _remembered(self, files: Sequence[BaseFile]) -> Sequence[BaseFile]:
         """The same texts in the order in which they stood before, where they did (a branch switched back)."""
@@ -231,9 +352,9 @@ class RepositoryContext:
             self._layouts.popitem(last=False)
         return [by_path[path] for path in order]
 
-    def needs_compaction(self, budget: Budget) -> bool:
-        """Has the log grown past its eighth since the last layout, or is there no room for the open file?"""
-        return self._log.new_tokens > budget.log or (self._log.new_tokens > 0 and self.overflows(budget))
+    def log_state(self, budget: Budget) -> LogState:
+        """What a compaction is weighed by (`compaction.is_worth_it`)."""
+        return self._layers.log_state(budget.log)
 
     def overflows(self, budget: Budget) -> bool:
         """Would the open file not find its room? Then compact before the next sync, not after."""
@@ -244,64 +365,50 @@ class RepositoryContext:
     @property
     def base_tokens(self) -> int:
         """Tokens of the base."""
-        return sum(file.tokens for file in self._base.values())
+        return self._layers.base_tokens
 
     @property
     def log_tokens(self) -> int:
         """Tokens of the log, estimated where the worker has not counted."""
-        return self._log.tokens
+        return self._layers.log.tokens
 
     def segments(self) -> tuple[Segment, ...]:
         """Base, then log, as a `SyncRequest` takes them; the same object until one of them changes."""
-        if self._segments is None:
-            base = (Segment(file.path, file.digest) for file in self._base.values())
-            self._segments = (*base, *(entry.segment for entry in self._log))
-        return self._segments
+        return self._layers.segments()
 
     def uncounted(self) -> tuple[list[Segment], dict[str, str]]:
         """Log segments whose tokens are only estimated, with their texts, as `CountRequest` takes them."""
-        entries = self._log.uncounted()
+        entries = self._layers.log.uncounted()
         return [entry.segment for entry in entries], {entry.segment.digest: entry.text for entry in entries}
 
     def record_tokens(self, segments: Iterable[Segment], tokens: Iterable[int]) -> None:
         """The worker's counts for `uncounted()`; a negative count is no answer."""
         for segment, count in zip(segments, tokens, strict=True):
             if count >= 0:
-                self._log.record_tokens(segment, count)
+                self._layers.log.record_tokens(segment, count)
 
     def locate(self, digests: Iterable[str]) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
         """Texts held in memory, and for the others (path, absolute, digest) as `reread` takes them."""
-        held = {entry.segment.digest: entry.text for entry in self._log} | {EMPTY_DIGEST: ""}
-        base = {file.digest: file for file in self._base.values()}
-        wanted = dict.fromkeys(digests)
-        found = {digest: held[digest] for digest in wanted if digest in held}
-        on_disk = [base[digest] for digest in wanted if digest not in held and digest in base]
-        return found, [(file.path, file.absolute, file.digest) for file in on_disk]
-
-    def texts_for(self, digests: Iterable[str]) -> Texts:
-        """The texts that the worker lacks. Reads base files: blocking. With `stale` paths, lay out anew."""
-        found, wanted = self.locate(digests)
-        texts = reread(wanted, self.settings.max_file_bytes)
-        return Texts(found | texts.found, texts.stale)
+        return self._layers.locate(digests)
 
     def live_text(self, path: str) -> str | None:
         """The editor's text of an open document, else the log's newest copy; None where only disk has it."""
         document = self._documents.get(path)
         if document is not None:
             return document.text
-        entry = self._log.newest(path)
-        return None if entry is None or entry.segment.tombstone else entry.text
+        entry = self._layers.log.newest(path)
+        return None if entry is None or entry.segment.tombstone or entry.is_lost else entry.text
 
     def report(self) -> ContextReport:
         """What stands in the context and what doesn't, and why."""
         files: list[ReportedFile] = []
-        for file in self._base.values():
-            current = self._log.newest(file.path) is None and file.path != self.active
-            files.append(ReportedFile(file.path, "base", file.tokens, current))
-        for entry in self._log:
+        for file in self._layers.base.values():
+            current = self._layers.log.newest(file.path) is None and file.path != self.active
+            files.append(ReportedFile(file.path, "base", file.tokens, current, file.form))
+        for entry in self._layers.log:
             path = entry.segment.path
-            current = self._log.newest(path) is entry and path != self.active
-            files.append(ReportedFile(path, "log", self._log.tokens_of(entry), current))
+            current = self._layers.log.newest(path) is entry and path != self.active
+            files.append(ReportedFile(path, "log", self._layers.log.tokens_of(entry), current))
         if self.active is not None:
             tokens = estimated_tokens(self._documents[self.active].text)
             files.append(ReportedFile(self.active, "open", tokens))
@@ -309,3 +416,7 @@ class RepositoryContext:
         return ContextReport(
             self.revision, tuple(files), left_out, self._notes, self.base_tokens, self.log_tokens
         )
+
+
+def _digests(changes: Iterable[Change]) -> dict[str, str | None]:
+    return {path: None if text is None else text_digest(text) for path, text in changes}

@@ -7,8 +7,10 @@ import pytest
 
 from deltaloom_model.api import Segment, text_digest
 from deltaloom_server.context import candidates
+from deltaloom_server.context.compaction import is_worth_it
 from deltaloom_server.context.layout import Budget, Evidence
 from deltaloom_server.context.planning import PlanRequest, plan_base
+from deltaloom_server.context.reading import reread
 from deltaloom_server.context.reasons import Reason
 from deltaloom_server.context.repository import RepositoryContext
 from deltaloom_server.context.roots import name_roots
@@ -112,9 +114,9 @@ async def test_unsaved_documents_without_room_are_set_aside_and_compaction_ends(
     context.set_base(await plan_base(scan_workspace(roots, SETTINGS), context.plan_request(budget), count))
     context.document_changed("big.py", "word " * 1000)
     context.activate("other.py")
-    assert context.needs_compaction(budget)
+    assert is_worth_it(context.log_state(budget), 0)
     context.set_base(await plan_base(scan_workspace(roots, SETTINGS), context.plan_request(budget), count))
-    assert not context.needs_compaction(budget)
+    assert not is_worth_it(context.log_state(budget), 3600)
     assert "big.py" not in {segment.path for segment in context.segments()}
     assert {entry.path: entry.reason for entry in context.report().left_out} == {"big.py": Reason.OVER_BUDGET}
 
@@ -129,9 +131,11 @@ async def test_base_texts_come_from_disk_until_the_disk_moves_on(
         await plan_base(scan_workspace(roots, SETTINGS), context.plan_request(Budget(1000)), count)
     )
     digests = [segment.digest for segment in context.segments()]
-    assert context.texts_for(digests).found == {text_digest("a"): "a", text_digest("b"): "b"}
+    in_memory, on_disk = context.locate(digests)
+    assert in_memory == {}
+    assert reread(on_disk, 1000).found == {text_digest("a"): "a", text_digest("b"): "b"}
     write(tmp_path, {"b.py": "new b"})
-    texts = context.texts_for(digests)
+    texts = reread(on_disk, 1000)
     assert texts.found == {text_digest("a"): "a"}
     assert texts.stale == ("b.py",)
 

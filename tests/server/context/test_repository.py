@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from deltaloom_model.api import Segment, text_digest
+from deltaloom_server.context.compaction import is_worth_it
 from deltaloom_server.context.layout import BaseFile, BasePlan, Budget
 from deltaloom_server.context.reasons import LeftOut, Reason
 from deltaloom_server.context.repository import RepositoryContext
@@ -104,7 +105,7 @@ def test_deletion_and_rename_append_tombstones(context: RepositoryContext) -> No
     assert segments == (
         Segment("c.py", text_digest(""), "log", tombstone=True), Segment("d.py", text_digest("c0"), "log")
     )  # fmt: skip
-    assert context.texts_for([text_digest("")]).found == {text_digest(""): ""}
+    assert context.locate([text_digest("")]) == ({text_digest(""): ""}, [])
 
 
 def test_a_folder_that_goes_takes_its_files_along(context: RepositoryContext) -> None:
@@ -115,16 +116,19 @@ def test_a_folder_that_goes_takes_its_files_along(context: RepositoryContext) ->
 def test_closing_without_saving_brings_the_disk_text_back(context: RepositoryContext) -> None:
     context.document_changed("a.py", "a1")
     context.activate("b.py")
+    assert log_of(context) == ["a.py:a1"]
     context.document_closed("a.py", "a0")
-    assert log_of(context) == ["a.py:a1", "a.py:a0"]
+    assert log_of(context) == [], "as it stood before: nothing is appended to say what the base says"
     context.document_closed("b.py", "b0")
     assert context.active is None
-    assert log_of(context) == ["a.py:a1", "a.py:a0"]
+    assert log_of(context) == []
 
 
 def test_opening_a_file_that_has_no_room_and_leaving_it_alone_logs_nothing(
     context: RepositoryContext,
 ) -> None:
+    left_out = (LeftOut("big.py", Reason.OVER_BUDGET),)
+    context.set_base(base_of({"a.py": "a0", "b.py": "b0", "c.py": "c0"}, left_out=left_out))
     context.document_opened("big.py", "text")
     context.activate("big.py")
     context.activate("a.py")
@@ -193,7 +197,9 @@ def test_changes_during_planning_survive_the_new_layout(context: RepositoryConte
     context.file_changed_on_disk("gone.py", "x")
     context.file_changed_on_disk("gone.py", None)
     context.set_base(
-        base_of({"a.py": "a0", "b2.py": "before", "c.py": "c0", "gone.py": "x"}, request.revision)
+        base_of(
+            {"a.py": "a0", "b.py": "b0", "b2.py": "before", "c.py": "c0", "gone.py": "x"}, request.revision
+        )
     )
     assert log_of(context) == ["c.py:after", "gone.py:"]
 
@@ -206,16 +212,16 @@ def test_compaction_is_due_when_the_log_passes_its_eighth(context: RepositoryCon
     assert list(texts.values()) == ["a1"]
     context.record_tokens(segments, [100])
     assert context.uncounted() == ([], {})
-    assert not context.needs_compaction(budget)
+    assert not is_worth_it(context.log_state(budget), 0)
     context.document_changed("b.py", "b1")
     context.activate(None)
     context.record_tokens(context.uncounted()[0], [1])
     assert context.log_tokens == 101
-    assert context.needs_compaction(budget)
+    assert is_worth_it(context.log_state(budget), 0)
     context.set_base(base_of({"a.py": "a0", "b.py": "b0", "c.py": "c0"}, context.revision))
     assert log_of(context) == ["a.py:a1", "b.py:b1"]
     assert context.log_tokens == 101
-    assert not context.needs_compaction(budget)
+    assert not is_worth_it(context.log_state(budget), 3600)
 
 
 def test_the_report_says_where_each_file_stands(context: RepositoryContext) -> None:

@@ -84,6 +84,8 @@ class ContextMachine(RuleBasedStateMachine):
         self.base = self.context.segments()[: len(base)]
         self.log: tuple[Segment, ...] = ()
         self.revision, self.last = -1, ()
+        self.earlier: set[tuple[Segment, ...]] = set()
+        self.stood: dict[object, tuple[Segment, ...]] = {}
         assert {(s.path, s.digest) for s in self.base} == {(f.path, f.digest) for f in base}
 
     @precondition(lambda self: hasattr(self, "context"))
@@ -112,9 +114,20 @@ class ContextMachine(RuleBasedStateMachine):
         log = segments[len(self.base) :]
         assert all(segment.kind == "log" for segment in log)
         kept = trimmed(self.log, self.active)
-        assert log[: len(kept)] == kept
-        assert not log or log[-1].path != self.active
+        assert log[: len(kept)] == kept or any(past[: len(log)] == log for past in self.earlier)
         self.log = log
+        self.earlier.add(log)
+
+    @precondition(lambda self: hasattr(self, "context"))
+    @invariant()
+    def the_same_live_texts_stand_the_same_way(self) -> None:
+        """Going back to what was there before is a look-up, whatever way it is come to."""
+        newest: dict[str, Segment] = {segment.path: segment for segment in self.context.segments()}
+        shown = frozenset(
+            (path, s.digest) for path, s in newest.items() if path != self.active and not s.tombstone
+        )
+        segments = self.context.segments()
+        assert self.stood.setdefault((self.active, shown), segments) == segments
 
     @precondition(lambda self: hasattr(self, "context"))
     @invariant()

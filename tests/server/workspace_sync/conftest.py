@@ -52,7 +52,10 @@ class Rig:
 
     @property
     def shown(self) -> dict[str, str]:
-        return dict(self.client.shown)
+        """What the worker was last brought to, by path: the newest copies, without what is gone."""
+        request = next(request for request in reversed(self.client.syncs) if not request.compaction)
+        newest = {segment.path: segment for segment in request.segments}
+        return {path: self.client.texts[s.digest] for path, s in newest.items() if not s.tombstone}
 
 
 @pytest_asyncio.fixture
@@ -60,6 +63,7 @@ async def rig(
     server: Any, client: Any, events: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Rig]:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("DEBOUNCE_SECONDS", "RETRY_SECONDS", "IDLE_SECONDS"):
         monkeypatch.setattr(workspace_sync, name, 0.0)
     root = tmp_path / "shop"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deltaloom_server import workspace_sync
+from deltaloom_server import worker_feed
 
 # -- reading a workspace -------------------------------------------------------------------------------------
 
@@ -51,7 +51,7 @@ async def test_without_a_workspace_nothing_is_sent(rig: Any) -> None:
 
 
 async def test_texts_go_in_requests_of_a_bounded_size(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workspace_sync, "MAX_TEXT_BYTES", 13)
+    monkeypatch.setattr(worker_feed, "MAX_TEXT_BYTES", 13)
     await rig.begin()
     assert rig.shown == rig.files
     sizes = [sum(map(len, request.texts.values())) for request in rig.client.counts]
@@ -154,8 +154,11 @@ async def test_a_new_layout_takes_in_what_changed_on_disk(rig: Any) -> None:
     (rig.root / "b.py").unlink()
     (rig.root / "d.py").write_text("d = 4\n")
     rig.sync.request_layout()
-    await rig.events.until(lambda: rig.sync.is_current)
+    await rig.events.until(lambda: "d.py" in rig.shown and rig.sync.is_current)
     assert rig.shown == {"a.py": rig.files["a.py"], "sub/c.py": rig.files["sub/c.py"], "d.py": "d = 4\n"}
+    assert {segment.kind for segment in rig.client.syncs[-1].segments} == {"base"}
+    prepared = next(request for request in rig.client.syncs if request.compaction)
+    assert prepared.segments == rig.client.syncs[-1].segments, "read beside the old one, then switched to"
 
 
 # -- compaction ----------------------------------------------------------------------------------------------
@@ -172,7 +175,8 @@ async def test_when_it_is_quiet_a_grown_log_is_compacted(rig: Any) -> None:
     await rig.sync.flush()
     assert [segment.kind for segment in rig.client.syncs[-1].segments].count("log") == 1
     rig.sync.note_edit()
-    await rig.events.until(lambda: rig.client.syncs[-1].compaction and rig.sync.is_current)
+    await rig.events.until(lambda: any(request.compaction for request in rig.client.syncs))
+    await rig.events.until(lambda: not rig.client.syncs[-1].compaction and rig.sync.is_current)
     assert rig.shown == {**rig.files, "a.py": text}
     assert {segment.kind for segment in rig.client.syncs[-1].segments} == {"base"}
 

@@ -180,8 +180,8 @@ async def test_cancelling_a_later_reading_keeps_what_is_held_until_the_next_chan
     await rig.events.until(lambda: rig.client.busy == 1)
     (token,) = rig.board._cancels
     rig.board.cancel(token)
-    await rig.until("ready")
-    assert rig.client.busy == 0
+    await rig.events.until(lambda: rig.client.busy == 0)
+    assert rig.sync.state == "ready"
     rig.client.open_gate.set()
     rig.sync.note_change()
     await rig.events.until(lambda: "d.py" in rig.shown and rig.sync.is_current)
