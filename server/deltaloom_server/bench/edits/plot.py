@@ -28,6 +28,8 @@ _COLD = "first reading"
 _COLORS = {_COLD: "#8a8a8a", OURS: "#1f5fbf", LLAMA_IN_PLACE: "#c8501e", LLAMA_LOG: "#2e8b57"}
 _DASHES = {_COLD: (4, 2), OURS: (), LLAMA_IN_PLACE: (), LLAMA_LOG: (1, 1)}
 _WITHOUT_BOUND = "free"
+_LOWEST = 0.25
+"""Room below the lowest line for its figures; nothing read is drawn as one token."""
 
 
 def plotted_groups(result: Result) -> list[str]:
@@ -84,7 +86,7 @@ def _draw(figure: Figure, result: Result, groups: Sequence[str]) -> None:
     figure.set_size_inches(width, height)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     figure.subplots_adjust(
-        left=0.75 / width, right=1 - 0.2 / width, top=1 - 1.05 / height, bottom=0.55 / height,
+        left=0.95 / width, right=1 - 0.2 / width, top=1 - 1.05 / height, bottom=0.55 / height,
         hspace=0.28, wspace=0.08,
     )  # fmt: skip
     sizes = sorted({run.context for run in result.runs})
@@ -121,14 +123,14 @@ def _draw_panel(panel: Axes, group: str, lines: Mapping[str, Points], sizes: Seq
         )  # fmt: skip
     for size, read in lines.get(OURS, ()):
         panel.annotate(
-            f"{read:,}", (size, max(1, read)), textcoords="offset points", xytext=(0, 5), ha="center",
+            f"{read:,}", (size, max(1, read)), textcoords="offset points", xytext=(0, -10.5), ha="center",
             color=_COLORS[OURS], fontsize=7.5,
         )  # fmt: skip
     panel.set_title(group, loc="left", fontsize=9)
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_xlim(sizes[0] / 1.7, sizes[-1] * 1.7)
-    panel.set_ylim(0.8, sizes[-1] * 2.2)
+    panel.set_ylim(_LOWEST, sizes[-1] * 2.2)
     panel.xaxis.set_major_locator(FixedLocator([float(size) for size in sizes]))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: _short(value)))
