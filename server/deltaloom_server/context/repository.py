@@ -88,11 +88,14 @@ class RepositoryContext:
         document = self._documents.pop(path, None)
         if document is None:
             raise UnknownDocument(f"{path} is not open.")
-        if self.active == path:
-            self._layers.activate(None, (), self.revision, {})
         self.revision += 1
         self._since[path] = self.revision, disk
-        self._settle({path: disk}, {path: document.opened})
+        if self.active != path:
+            self._settle({path: disk}, {path: document.opened})
+            return
+        changes = self._changes({path: disk}, {path: document.opened})
+        self._layers.activate(None, changes, self.revision, _digests(changes))
+        self._shown(changes)
 
     def activate(self, path: str | None) -> None:
         """Make `path` the document that the next completion is for; the one left is logged if it changed."""
