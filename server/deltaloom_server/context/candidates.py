@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from deltaloom_model.api import Segment, text_digest
 
@@ -20,6 +21,8 @@ from .relevance import imported_words
 
 Count = Callable[[Sequence[Segment], Mapping[str, str]], Awaitable[list[int]]]
 """Asks the worker for the tokens of segments, given the texts by digest (`api.CountRequest`)."""
+
+T = TypeVar("T")
 
 _BATCH_FILES = 64
 _BATCH_BYTES = 1 << 20
@@ -65,6 +68,10 @@ class CandidateReader:
         self._max_bytes = max_bytes
         self._count = count
         self._executor = executor
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """Sorting tens of thousands of names takes long enough to be felt while typing: not on the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def read(
         self,

@@ -83,7 +83,7 @@ async def plan_base(
     planner = _Planner(candidates, request, request.budget.base(carried), reader)
     await planner.keep()
     await planner.add()
-    names = await _list_names(planner, {file.path for file in scan.files}, count)
+    names = await _list_names(planner, reader, {file.path for file in scan.files}, count)
     files = planner.base_files()
     listed: frozenset[str] = frozenset()
     if names is not None:
@@ -170,16 +170,18 @@ class _Planner:
 
     async def keep(self) -> None:
         """What is at hand in full, and what stood before as it stood, most valuable first."""
-        ordered = self._relevance.value_order(self._files.values())
-        kept = [file for file in ordered if self._wanted_form(file.path) in ("full", "outline")]
-        await self._take(kept, self._wanted_form)
+        await self._take(await self._reader.apart(self._kept), self._wanted_form)
         self.packing.misses = 0
+
+    def _kept(self) -> list[WorkspaceFile]:
+        wanted = (f for f in self._files.values() if self._wanted_form(f.path) in ("full", "outline"))
+        return self._relevance.value_order(wanted)
 
     async def add(self) -> None:
         """Files that are new, and with much room left all others: in full, as outlines, and whatever fills
         the rest best."""
         near = Relevance(self._evidence, frozenset(self._reader.imported))
-        ordered = near.value_order(self._files.values())
+        ordered = await self._reader.apart(lambda: near.value_order(self._files.values()))
         packing = self.packing
         if self._is_tight() and packing.left < self.room // _ROOM_FOR_MORE:
             new = [file for file in self._unread(ordered) if self._form_before(file.path) is None]
@@ -260,10 +262,10 @@ def _base_file(candidate: Candidate, form: Form, weight: float) -> BaseFile:
 
 
 async def _list_names(
-    planner: _Planner, paths: set[str], count: Count
+    planner: _Planner, reader: CandidateReader, paths: set[str], count: Count
 ) -> tuple[BaseFile, frozenset[str]] | None:
     """The list of names of what is outside, and the paths that it names; None where there's no room."""
-    ordered = listing_order(planner.outside())
+    ordered = await reader.apart(lambda: listing_order(planner.outside()))
     room = min(planner.packing.left + planner.for_names, planner.room // _SHARE_OF_NAMES)
     listed = len(ordered)
     path = list_path(paths)
