@@ -62,9 +62,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(options: argparse.Namespace) -> Result:
+    from .interruption import ended_as_by_ctrl_c
     from .run import measure
 
-    with _Progress() as progress:
+    with ended_as_by_ctrl_c(), _Progress() as progress:
         return measure(_run_options(options), progress.say, progress.take)
 
 
