@@ -73,6 +73,9 @@ class _Driver:
         self._session = session
         self._root = root
         self._compacts = True
+        # Before the first step nothing is counted: what the first reading cost is that step's.
+        self._counted: Mapping[str, int] = {}
+        self._worker = 0
         self._asked: tuple[Path, int, int] = (root, 0, 0)
 
     async def measure(self, step: Step, parts: dict[str, int] | None) -> Row:
@@ -87,10 +90,7 @@ class _Driver:
             return _skipped(step, str(skipped))
 
     async def _measured(self, step: Step, parts: dict[str, int] | None) -> Row:
-        # Before the first step nothing is counted yet: what the first reading cost is this step's.
-        before = await self._session.quiet() if step.before is not None else None
-        counted = before.counters if before is not None else {}
-        pid = before.worker.pid if before is not None and before.worker is not None else 0
+        counted, pid = self._counted, self._worker
         began = time.perf_counter()
         for action in step.actions:
             await self._do(action)
@@ -107,6 +107,7 @@ class _Driver:
         # A worker that was started meanwhile has counted from nothing.
         read = _risen(counted if now == pid else {}, after.counters)
         later = await self._session.quiet()
+        self._counted, self._worker = later.counters, later.worker.pid if later.worker is not None else 0
         last = after.last_completion
         return Row(
             scenario=step.name,

@@ -1,12 +1,13 @@
 """Ends what the benchmark started.
 
-Invariant: only the process meant is ended (its number with the time it began), and none is left running.
+Invariant: only processes of a run's own folder are ended, and none of them is left running.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import psutil
 
@@ -40,3 +41,19 @@ def kill(process: psutil.Process) -> None:
     """End it at once."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process.kill()
+
+
+def end_all_of(folder: Path) -> None:
+    """Kill every process whose runtime folder, or an argument of it, lies in `folder`, and see it gone."""
+    found = [process for process in psutil.process_iter() if _belongs_to(process, f"{folder}/")]
+    for process in found:
+        kill(process)
+    psutil.wait_procs(found, timeout=_LEAVES_SECONDS)
+
+
+def _belongs_to(process: psutil.Process, folder: str) -> bool:
+    try:
+        places = [process.environ().get("XDG_RUNTIME_DIR", ""), *process.cmdline()]
+    except (psutil.AccessDenied, psutil.NoSuchProcess, OSError):
+        return False
+    return any(f"{place}/".startswith(folder) for place in places)

@@ -25,6 +25,7 @@ from .git import make_repository
 from .llama_drive import Order, drive_llama
 from .llama_server import LlamaCommand
 from .prepare import Prepared, prepare
+from .processes import end_all_of
 from .result import Result, SizeRun
 from .session import MeasuredSession
 
@@ -48,7 +49,12 @@ def measure(options: RunOptions, say: Callable[[str], None], on_notification: No
         options.llama.require_files()
     # A short name: the path of a Unix socket has room for about a hundred characters.
     with tempfile.TemporaryDirectory(prefix="dl-", ignore_cleanup_errors=True) as name:
-        runs = asyncio.run(_measure(options, Path(name).resolve(), say, on_notification))
+        folder = Path(name).resolve()
+        try:
+            runs = asyncio.run(_measure(options, folder, say, on_notification))
+        finally:
+            # A worker that was only being started when the run was broken off is known to nobody else.
+            end_all_of(folder)
     return Result(__version__, _machine(), runs, growth(runs))
 
 
