@@ -106,6 +106,7 @@ def test_the_page_shows_every_row_with_its_bound_and_the_plot(
     assert capsys.readouterr().out == ""
     assert "| a keystroke | **777** / 64 | **777** / 64 |" in text
     assert "| a keystroke | 1,234 |" in text
+    assert "The repository stands in its own order" in text
     assert "2,985 | 64,425" in text
     assert "| compaction | - | - |" in text
     assert "This server can't be asked." in text

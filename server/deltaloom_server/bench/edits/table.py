@@ -13,7 +13,7 @@ from rich.text import Text
 from deltaloom_server.cli.sizes import format_milliseconds
 from deltaloom_server.cli.status_view import plain_table
 
-from .result import OURS, Growth, Result, Row, SizeRun
+from .result import LLAMA_IN_PLACE, LLAMA_LOG, OURS, Growth, Result, Row, SizeRun
 
 _PAGE = """# What an edit costs
 
@@ -38,6 +38,15 @@ undo or a file gone back to without edits 64; a new line 64 and the suffix (256 
 tokens, those of the files changed since, and 64; a restart the active file, a hundredth of the context, and
 64. **Bold** is a bound that wasn't kept. "Cold" is each size's first reading, with no state kept from before.
 """
+
+_LLAMA = """The figures are `timings.prompt_n` of each `/completion`, in the tokens of its own model. It gets
+the same options in both orders, and a restart is one of its process."""
+_ABOUT = {
+    LLAMA_IN_PLACE: f"""The repository stands in its own order with every edit in its place; then comes the
+open file in fill-in-the-middle form. {_LLAMA}""",
+    LLAMA_LOG: f"""The same texts, but laid out as Deltaloom's context is: the base as it was, the files that
+changed since, then the open file. {_LLAMA}""",
+}
 
 
 def show(result: Result) -> None:
@@ -99,7 +108,8 @@ def write_page(result: Result, *, plot: bool) -> str:
     for system in dict.fromkeys(run.system for run in result.runs):
         runs = result.of(system)
         models = ", ".join(dict.fromkeys(run.model for run in runs))
-        text += f"\n## {system}\n\nModel: {models}.\n\n### Tokens read\n\n"
+        text += f"\n## {system}\n\nModel: {models}. {_ABOUT.get(system, '')}".rstrip()
+        text += "\n\n### Tokens read\n\n"
         text += _markdown(runs, [f"{run.cold.tokens:,}" for run in runs], _tokens)
         text += _BOUNDS if system == OURS else ""
         text += "\n### From the request to the answer\n\n"
