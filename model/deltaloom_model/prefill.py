@@ -45,6 +45,7 @@ class Reader:
         self.model = model
         self.counters: dict[Cause, int] = dict.fromkeys(CAUSES, 0)
         self.grid = 256
+        self._best_rate = 0.0  # FLOPs a second; 0 before `calibrate`: the grid stays as it is set
         self.cost = ReadCost(model.config, active_parameters(model))
 
     def read(
@@ -65,18 +66,22 @@ class Reader:
         tally: dict[str, int] | None = None,
     ) -> tuple[Tensor, list[tuple[SavedState, Tensor]]]:
         """The same, and the state with the hidden state after each of these many tokens (multiples of 64)."""
+        began, start = time.perf_counter(), state.position
         with torch.inference_mode():
             if offsets:
                 state.capture(offsets)
             tokens = torch.from_numpy(ids.astype("int64")).to(self.model.device)
             hidden = self.model(tokens.unsqueeze(0), state)[0]
             captured = state.take_captured() if offsets else []
-            start = state.position - len(ids)
             inner = [(saved, hidden[saved.position - start - 1].clone()) for saved in captured]
+            last = hidden[-1]
+            if self._best_rate and len(ids) >= CHUNK:
+                self._wait()
+                self._learn(self.cost(start, state.position), time.perf_counter() - began)
         self.counters[cause] += len(ids)
         if tally is not None:
             tally[cause] = tally.get(cause, 0) + len(ids)
-        return hidden[-1].clone(), inner
+        return last.clone(), inner
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits [vocabulary] from a hidden state [hidden], at least fp32."""
@@ -94,18 +99,28 @@ class Reader:
     def calibrate(self) -> None:
         """Choose the grid: the multiple of 64, up to 4096, that reads in about 50 ms on this machine.
 
-        These tokens are read into a state that is thrown away, before any context exists; not counted.
+        These tokens are read into a state that is thrown away, before any context exists; not counted. Later
+        passes raise it where they turn out faster: the machine may be busy just now.
         """
         sample = torch.zeros((1, 256), dtype=torch.int64, device=self.model.device)
-        best = float("inf")
         with torch.inference_mode():
             for _ in range(3):
                 began = time.perf_counter()
-                self.model(sample, self.model.new_state()).sum().item()
-                best = min(best, time.perf_counter() - began)
-        chunks = max(1, int(_STEP_SECONDS / best * sample.shape[1]) // CHUNK)
+                self.model(sample, self.model.new_state())
+                self._wait()
+                self._learn(self.cost(0, sample.shape[1]), time.perf_counter() - began)
+
+    def _learn(self, cost: float, seconds: float) -> None:
+        # The best rate seen, for whatever slows a pass down is not the model's doing; so a busy moment makes
+        # no pass shorter, only an idle one makes them longer.
+        self._best_rate = max(self._best_rate, cost / max(seconds, 1e-9))
+        chunks = max(1, int(_STEP_SECONDS * self._best_rate / self.cost.each) // CHUNK)
         # A power of two, so that small changes of speed between runs rarely change the grid.
         self.grid = min(_LARGEST_GRID, CHUNK << (chunks.bit_length() - 1))
+
+    def _wait(self) -> None:
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
 
 
 def active_parameters(model: HybridModel) -> int:

@@ -105,6 +105,19 @@ def test_read_counts_by_cause_and_returns_the_last_tokens_hidden_state() -> None
     assert reader.logits(hidden).shape == (64,)
 
 
+def test_a_busy_moment_does_not_shorten_passes_for_good() -> None:
+    reader = random_reader()
+    reader.calibrate()
+    reader._best_rate = 1.0  # as if calibrated beside something very busy
+    reader.grid = CHUNK
+    ids = np.zeros(CHUNK, dtype=np.int32)
+    reader.read(reader.model.new_state(), ids, "base")
+    grid = reader.grid
+    assert grid > CHUNK
+    reader._learn(1.0, 60.0)
+    assert reader.grid == grid
+
+
 def test_calibration_finds_a_multiple_of_the_kernels_chunk_and_counts_nothing() -> None:
     reader = random_reader()
     reader.calibrate()
