@@ -33,7 +33,7 @@ def bound_texts(steps: Iterable[Step], fim_order: str) -> set[str]:
     wanted: set[str] = set()
     for step in steps:
         wanted |= {text for _, text in step.appended}
-        wanted |= {step.ask.text, step.ask.suffix, _changed_part(step, fim_order)}
+        wanted |= {step.ask.text, step.ask.typed, step.ask.suffix, _changed_part(step, fim_order)}
     return wanted
 
 
@@ -64,8 +64,11 @@ def _bounded(tokens: int) -> int:
 
 
 def _moved(step: Step, counts: TokenCounts, fim_order: str) -> int:
-    """Prefix that is new, and the suffix; all of the prefix where it stands behind the suffix (SPM)."""
-    return counts.texts[_changed_part(step, fim_order)] + _bounded(counts.texts[step.ask.suffix])
+    """Prefix that is new, the suffix, and the line so far; all of the prefix where it stands behind the
+    suffix (SPM)."""
+    ask = step.ask
+    new = counts.texts[_changed_part(step, fim_order)] + counts.texts[ask.typed]
+    return new + _bounded(counts.texts[ask.suffix])
 
 
 def _changed_part(step: Step, fim_order: str) -> str:

@@ -24,8 +24,9 @@ from .processes import end_worker
 _POLL_SECONDS = 0.03
 _QUIET_POLLS = 4
 """Longer than the server waits after a change before it reads."""
-_WRITTEN_SECONDS = 2.5
-_PATIENCE_SECONDS = 120.0
+_WRITE_SECONDS = 1.5
+"""Longer than a worker must be left alone until it writes down what it keeps."""
+_PATIENCE_SECONDS = 600.0
 
 
 class MeasuredSession:
@@ -36,7 +37,8 @@ class MeasuredSession:
     ) -> None:
         self._root = root
         self._options = {**options, "worker": {"idle_seconds": 1}}
-        self._on_notification = on_notification
+        self._show = on_notification
+        self._running: set[str | int] = set()
         self._environment = {
             **os.environ,
             "XDG_RUNTIME_DIR": str(folder),
@@ -68,7 +70,8 @@ class MeasuredSession:
     async def start(self) -> None:
         """Start the server; its context is read from then on."""
         self._stack = AsyncExitStack()
-        server = start_server([self._root], self._options, self._on_notification, self._environment)
+        self._running.clear()
+        server = start_server([self._root], self._options, self._take, self._environment)
         self._client = await self._stack.enter_async_context(server)
         self._editor = HeadlessEditor(self._client)
 
@@ -107,17 +110,21 @@ class MeasuredSession:
                 report = await self.report()
                 context = report.context
                 now = (context.state, context.revision, context.done, context.total, report.counters)
-                ready = context.state == "ready" and report.worker is not None
+                ready = context.state == "ready" and report.worker is not None and not self._running
                 still = still + 1 if ready and now == seen else 0
                 seen = now
         return report
 
     async def noticed(self, revision: int) -> None:
-        """Wait until the context has moved on from `revision`, and all of the change is in."""
+        """Wait until the context has moved on from `revision`, and all of the change is known; what it makes
+        the server read isn't waited for."""
+        seen, still = revision, 0
         async with _patience("notice files that changed on disk"):
-            while (await self.report()).context.revision == revision:
+            while still < _QUIET_POLLS:
                 await asyncio.sleep(_POLL_SECONDS)
-        await self.quiet()
+                now = (await self.report()).context.revision
+                still = still + 1 if now == seen != revision else 0
+                seen = now
 
     async def kill_worker(self, ask: Callable[[], Awaitable[object]]) -> None:
         """Kill the model's process, once it has written down what it keeps, and wait until the next one holds
@@ -135,17 +142,28 @@ class MeasuredSession:
                 report = await self.report()
 
     async def _written(self) -> None:
-        """Wait until the disk's tier hasn't changed for a while."""
-        loop = asyncio.get_running_loop()
-        seen, since = -1, loop.time()
-        deadline = since + _PATIENCE_SECONDS
-        while loop.time() < min(deadline, since + _WRITTEN_SECONDS):
-            report = await self.report()
-            tiers = report.worker.tiers if report.worker is not None else []
-            used = sum(tier.used_bytes for tier in tiers if tier.name == "disk")
-            if used != seen:
-                seen, since = used, loop.time()
-            await asyncio.sleep(_POLL_SECONDS)
+        """Leave the worker alone until it has written to disk all it wants to. A question disturbs it, so
+        it is seldom asked."""
+        seen = -1
+        async with _patience("finish writing its state to disk"):
+            while True:
+                await asyncio.sleep(_WRITE_SECONDS)
+                report = await self.report()
+                tiers = report.worker.tiers if report.worker is not None else []
+                used = sum(tier.used_bytes for tier in tiers if tier.name == "disk")
+                if used == seen and not self._running:
+                    return
+                seen = used
+
+    def _take(self, method: str, params: dict[str, Any]) -> None:
+        """Know from the server's own progress whether it reads, and pass it on."""
+        if method == "$/progress":
+            token, kind = params["token"], params["value"]["kind"]
+            if kind == "begin":
+                self._running.add(token)
+            elif kind == "end":
+                self._running.discard(token)
+        self._show(method, params)
 
 
 @asynccontextmanager
