@@ -103,7 +103,7 @@ class Scheduler:
         seconds = None if self._is_tidy else IDLE_SECONDS
         messages = self._inbox.take(wait and not self._tasks, seconds)
         if not messages and not self._tasks:
-            if not self._is_tidy:
+            if wait and not self._is_tidy:
                 self._is_tidy = True
                 self._tidy(self._engine.idle)
             return True

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from deltaloom_model.api import (
+    DECODING,
     ContextInfo,
     CountRequest,
     CountResult,
@@ -71,6 +72,9 @@ class ScriptedEngine:
                 raise RuntimeError(SECRET)
             if request.path == "no memory":
                 raise MemoryError
+            if request.path == "anchor":  # the open file's part takes two steps
+                yield from (None, None)
+                yield DECODING
             for character in request.typed:
                 yield GenerateUpdate(character)
             while request.path == "endless":
@@ -96,13 +100,14 @@ class ScriptedEngine:
         return EngineStatus("ready", model=self.model, contexts=contexts)
 
     def purge(self, request: PurgeRequest) -> PurgeResult:
+        self.journal.append(f"purge {request.workspace}")
         return PurgeResult(checkpoints=len(request.paths))
 
     def idle(self) -> None:
-        pass
+        self.journal.append("idle")
 
     def close(self) -> None:
-        pass
+        self.journal.append("close")
 
     def forget(self, session: str) -> None:
         self.journal.append(f"forget {session}")

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
+from deltaloom_model import scheduler as scheduler_module
 from deltaloom_model.api import (
     CountRequest,
-    CountResult,
     EngineStatus,
-    ErrorReply,
     GenerateRequest,
-    GenerateResult,
+    PurgeRequest,
+    PurgeResult,
     Segment,
     SyncRequest,
     SyncResult,
 )
+from deltaloom_model.framing import FinalReply
 from deltaloom_model.inbox import Cancel, Drop, Inbox, Stop, Submit, Ticket
 from deltaloom_model.scheduler import STARVATION_STEPS, Scheduler
 
@@ -52,7 +53,7 @@ class Bench:
             assert self.scheduler.turn()
 
     def _emit(self, ticket: Ticket, reply: Any) -> None:
-        if isinstance(reply, CountResult | SyncResult | GenerateResult | ErrorReply):
+        if isinstance(reply, FinalReply):
             assert ticket.request_id not in self.replies, "answered twice"
             self.replies[ticket.request_id] = reply
         else:
@@ -79,6 +80,57 @@ def test_decode_goes_before_log_before_base_before_compaction(
     bench.submit(5, generate(typed="xy"))
     bench.turns(12)
     assert bench.steps == [5, 5, 4, 4, 3, 3, 2, 2]
+
+
+def test_decoding_goes_before_reading_an_open_file(bench: Bench, generate: Make) -> None:
+    bench.submit(1, generate("anchor", typed="abc"))
+    bench.turns(4)  # two of reading, the turn to decoding, one token
+    bench.submit(2, generate("anchor", typed="de"))
+    bench.turns(6)
+    assert bench.steps == [1, 1, 1], "the newer request has still to read its open file"
+    bench.turns(4)
+    assert bench.steps == [1, 1, 1, 2, 2]
+
+
+def test_a_compaction_stands_beside_the_syncs_of_its_context(bench: Bench, sync: Make) -> None:
+    bench.submit(1, sync("a", "b", "c", revision=2, compaction=True))
+    bench.turns(1)
+    bench.submit(2, sync("a", revision=3))
+    bench.submit(3, sync("b", revision=1))
+    bench.turns(9)
+    assert bench.replies[3] == SyncResult(1, superseded=True), "an older ordinary one gives way to the newer"
+    assert bench.replies[2] == SyncResult(3, tokens=1)
+    assert bench.replies[1] == SyncResult(2, tokens=3), "it was only prepared: nothing superseded it"
+    bench.submit(4, sync("endless", revision=4, compaction=True))
+    bench.turns(2)
+    bench.submit(5, sync("a", revision=5, compaction=True))
+    bench.turns(3)
+    assert bench.replies[4] == SyncResult(4, superseded=True)
+
+
+def test_a_purge_breaks_off_what_may_be_reading_the_files(bench: Bench, generate: Make, sync: Make) -> None:
+    bench.submit(1, sync("endless"))
+    bench.submit(2, generate("endless", typed=""))
+    bench.submit(3, sync("endless", workspace="other"))
+    bench.turns(3)
+    bench.submit(4, PurgeRequest("w", ["a.py", "b.py"]))
+    bench.turns(1)
+    assert bench.replies[1].superseded
+    assert bench.replies[2].finish == "cancelled"
+    assert bench.replies[4] == PurgeResult(checkpoints=2)
+    assert 3 not in bench.replies
+    assert bench.engine.journal[-1] == "purge w", "after what was running had ended"
+
+
+def test_an_idle_engine_tidies_up_once(bench: Bench, sync: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler_module, "IDLE_SECONDS", 0.01)
+    bench.submit(1, sync("a"))
+    for _ in range(3):  # the step, its end, and the moment of quiet
+        assert bench.scheduler.turn(wait=True)
+    assert bench.engine.journal == ["sync one 1", "idle"]
+    bench.inbox.put(Stop())
+    bench.scheduler.run()
+    assert bench.engine.journal == ["sync one 1", "idle", "close"]
 
 
 def test_the_newest_of_a_class_goes_first_between_steps(bench: Bench, generate: Make) -> None:
@@ -213,7 +265,7 @@ def test_stop_closes_what_runs(bench: Bench, generate: Make) -> None:
     bench.turns(1)
     bench.inbox.put(Stop())
     bench.scheduler.run()
-    assert bench.engine.journal == ["closed generate 1"]
+    assert bench.engine.journal == ["closed generate 1", "close"]
     assert not bench.replies
 
 
