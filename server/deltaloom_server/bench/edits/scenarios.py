@@ -19,6 +19,8 @@ _TWENTY_TOKENS = "\n\ndef is_wide(width: int) -> bool:\n    return width > 80\n"
 _LINE = "value = "
 _KEYSTROKES = "len"
 _CALL_END = "(text)\n"
+_TAKEN_BACK = "undo, branch switched back"
+_SAME_GROUP = "in a file that is the same"
 _DELETED_TOKENS = 200
 _BACK_TOKENS = 500
 _ELSEWHERE = (3, 8, 16, 28)
@@ -117,7 +119,7 @@ class _Writer:
         at = statement_start(desk.texts[path], len(desk.texts[path]) // 2)
         desk.insert(path, at, f"{_LINE}\n")
         at += len(_LINE)
-        group = "first edit in a file"
+        group = _SAME_GROUP if same else "first edit in a file"
         desk.ask(f"first edit in {first}", group, "file", path, at, same_everywhere=same)
         for number, letter in enumerate(_KEYSTROKES, 1):
             at = self._keystroke(f"keystroke {number} in {name}", path, at, letter, same=same)
@@ -126,13 +128,15 @@ class _Writer:
     def _keystroke(self, name: str, path: str, at: int, letter: str, *, same: bool = False) -> int:
         self.desk.insert(path, at, letter)
         at += len(letter)
-        self.desk.ask(name, "a keystroke", "keystroke", path, at, same_everywhere=same)
+        group = _SAME_GROUP if same else "a keystroke"
+        self.desk.ask(name, group, "keystroke", path, at, same_everywhere=same)
         return at
 
     def _new_line(self, name: str, path: str, at: int, *, same: bool = False) -> int:
         self.desk.insert(path, at, _CALL_END)
         at += len(_CALL_END)
-        self.desk.ask(name, "a new line", "new line", path, at, same_everywhere=same)
+        group = _SAME_GROUP if same else "a new line"
+        self.desk.ask(name, group, "new line", path, at, same_everywhere=same)
         return at
 
     def back_and_forth(self) -> None:
@@ -167,12 +171,12 @@ class _Writer:
         pasted = self._at_12 + len(f"width = 80\n{_LINE}")
         desk.ask("a paste in file 12", "an edit in the open file", "file", path, pasted)
         desk.edit(path, before)
-        desk.ask("exact undo", "undo", "look-up", path, self._at_12)
+        desk.ask("exact undo", _TAKEN_BACK, "look-up", path, self._at_12)
         shorter, at = self._without_lines(before)
         desk.edit(path, shorter)
         desk.ask("delete 200 tokens in file 12", "an edit in the open file", "file", path, at)
         desk.edit(path, before)
-        desk.ask("that undone", "undo", "look-up", path, self._at_12)
+        desk.ask("that undone", _TAKEN_BACK, "look-up", path, self._at_12)
         formatted = reformat(before)
         desk.edit(path, formatted)
         desk.save(path)
@@ -180,7 +184,7 @@ class _Writer:
         desk.ask("save with a formatter", "an edit in the open file", "file", path, at)
         desk.edit(path, before)
         desk.save(path)
-        desk.ask("the formatter undone, saved", "undo", "look-up", path, self._at_12)
+        desk.ask("the formatter undone, saved", _TAKEN_BACK, "look-up", path, self._at_12)
 
     def _without_lines(self, text: str) -> tuple[str, int]:
         """The text without 200 tokens of whole lines (a third of it, where it is small), and the place."""
@@ -198,7 +202,7 @@ class _Writer:
         desk.checkout(OTHER_BRANCH, self.branch)
         desk.ask("branch switch, four files", "branch switch", "file", path, self._at_12)
         desk.checkout(MAIN_BRANCH, originals)
-        desk.ask("branch switch back", "branch switch back", "look-up", path, self._at_12)
+        desk.ask("branch switch back", _TAKEN_BACK, "look-up", path, self._at_12)
 
     def same_file(self) -> None:
         """The edits of which growth is told: in one file that is the same at every size."""
@@ -207,12 +211,11 @@ class _Writer:
         place = line_end(desk.texts[away], 0)
         desk.ask("away from file 12", "", "free", away, place, measured=False)
         at = self._type("the same file", path, "a file that is the same at every size", same=True)
-        group = "back, nothing edited"
         desk.ask("away from the same file", "", "free", away, place, measured=False)
-        edited = "to a file and back, edited"
-        desk.ask("back to the same file", edited, "file", path, at, same_everywhere=True)
+        desk.ask("back to the same file", _SAME_GROUP, "file", path, at, same_everywhere=True)
         desk.ask("away from the same file", "", "free", away, place, measured=False)
-        desk.ask("back to the same file once more", group, "look-up", path, at, same_everywhere=True)
+        name = "back to the same file once more"
+        desk.ask(name, _SAME_GROUP, "look-up", path, at, same_everywhere=True)
 
     def compaction(self) -> None:
         """All is saved and laid out anew; then the same edits as before."""

@@ -36,7 +36,7 @@ _BOUNDS = """
 The number after the slash is the most that this row may cost, computed from its own files: a keystroke, an
 undo or a file gone back to without edits 64; a new line 64 and the suffix (256 at most); another file its own
 tokens, those of the files changed since, and 64; a restart the active file, a hundredth of the context, and
-64. **Bold** is a bound that wasn't kept. "Cold" is each size's first reading, with no state kept from before.
+64. **Bold** is a bound that wasn't kept. In brackets: what was read in idle time, after the answer. "Cold" is each size's first reading, with no state kept from before.
 """
 
 _LLAMA = """The figures are `timings.prompt_n` of each `/completion`, in the tokens of its own model. It gets
@@ -109,13 +109,19 @@ def write_page(result: Result, *, plot: bool) -> str:
         runs = result.of(system)
         models = ", ".join(dict.fromkeys(run.model for run in runs))
         text += f"\n## {system}\n\nModel: {models}. {_ABOUT.get(system, '')}".rstrip()
-        text += "\n\n### Tokens read\n\n"
+        text += f"\n\n{_sizes(runs)}\n\n### Tokens read\n\n"
         text += _markdown(runs, [f"{run.cold.tokens:,}" for run in runs], _tokens)
         text += _BOUNDS if system == OURS else ""
         text += "\n### From the request to the answer\n\n"
         text += _markdown(runs, [format_milliseconds(run.cold.milliseconds) for run in runs], _time)
         text += _reasons(runs)
     return text + (_growth_page(result.growth) if result.growth else "")
+
+
+def _sizes(runs: Iterable[SizeRun]) -> str:
+    """How large the files are: what a file costs grows with them, not with the context around it."""
+    each = [f"{round(run.cold.tokens / run.files)} at {run.context:,}" for run in runs if run.files]
+    return f"Tokens of a file, on average: {', '.join(each)}; one file is the same at every size."
 
 
 def _markdown(runs: list[SizeRun], cold: list[str], cell: object) -> str:
@@ -137,6 +143,8 @@ def _tokens(row: Row) -> str:
     if row.skipped:
         return "-"
     read = f"**{row.tokens:,}**" if row.held is False else f"{row.tokens:,}"
+    if later := sum(row.read_afterwards.values()):
+        read += f" (+ {later:,})"
     return read if row.bound is None else f"{read} / {row.bound:,}"
 
 
