@@ -72,7 +72,8 @@ def test_nothing_is_left_behind_and_nothing_of_the_users_is_touched(result: Resu
     assert _processes_of(folder) == []
 
 
-async def test_a_run_that_is_broken_off_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole_group", [False, True], ids=["the command alone", "as a terminal does"])
+async def test_a_run_that_is_broken_off_leaves_nothing_behind(tmp_path: Path, whole_group: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="b-") as name:
         folder = Path(name)
         process = await asyncio.create_subprocess_exec(
@@ -81,15 +82,19 @@ async def test_a_run_that_is_broken_off_leaves_nothing_behind(tmp_path: Path) ->
             env={**os.environ, "TMPDIR": name, "XDG_CACHE_HOME": str(tmp_path)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
         # A repository lies there: the server and its worker are being started, or at work.
         while not list(folder.glob("*/4096/cache/deltaloom/*")):
             assert process.returncode is None
             await asyncio.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        if whole_group:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT)
         _, errors = await process.communicate()
 
-        assert process.returncode == 130, errors.decode()
+        assert (process.returncode, errors) == (130, b"")
         assert list(folder.iterdir()) == []
         assert _processes_of(folder) == []
 

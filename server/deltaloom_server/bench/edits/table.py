@@ -35,13 +35,15 @@ _PLOT = """![Tokens read again against the size of the context](edits.svg)
 _BOUNDS = """
 The number after the slash is the most that this row may cost, computed from its own files: a keystroke, an
 undo or a file gone back to without edits 64; a new line 64 and the suffix (256 at most); another place or
-edit in the open file what changes of its part of the prompt, and 64; another file its own tokens, those of the
-files changed since, and 64; a restart the active file, a hundredth of the context, and 64. **Bold** is a bound that wasn't kept. In brackets: what was read in idle time, after the answer. "Cold" is
-each size's first reading, with no state kept from before.
+edit in the open file what changes of its part of the prompt, and 64; another file its own tokens, those of
+the files changed since, and 64; a restart the active file, a hundredth of the context, and 64. **Bold** is
+a bound that wasn't kept. In brackets: what was read in idle time, after the answer. "Cold" is each size's
+first reading, with no state kept from before.
 """
 
-_LLAMA = """The figures are `timings.prompt_n` of each `/completion`, in the tokens of its own model. It gets
-the same options in both orders, and a restart is one of its process."""
+_LLAMA = """The figures are
+`timings.prompt_n` of each `/completion`, in the tokens of its own model. It gets the same options in both
+orders, and a restart is one of its process."""
 _ABOUT = {
     LLAMA_IN_PLACE: f"""The repository stands in its own order with every edit in its place; then comes the
 open file in fill-in-the-middle form. {_LLAMA}""",
