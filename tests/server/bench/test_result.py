@@ -64,7 +64,7 @@ def test_growth_compares_the_same_edit_at_the_smallest_and_the_largest_size() ->
             size,
             Cold(size, 1.0),
             [
-                _row(10 + size // 8192, same_everywhere=True, milliseconds=size / 4096),
+                _row(10 + size // 8192, same_everywhere=True, milliseconds=size / 256),
                 _row(500, None, scenario="first edit in a file", same_everywhere=False),
             ],
         )
@@ -79,6 +79,14 @@ def test_growth_compares_the_same_edit_at_the_smallest_and_the_largest_size() ->
     assert entry.ratio == 16.0
     assert entry.tokens_held
     assert not entry.milliseconds_held
+
+
+@pytest.mark.parametrize(("large", "held"), [(39.0, True), (41.0, False)])
+def test_a_time_of_a_few_milliseconds_counts_as_twenty(large: float, held: bool) -> None:
+    small, more = (_row(1, same_everywhere=True, milliseconds=time) for time in (3.0, large))
+    runs = [SizeRun(OURS, 4096, Cold(1, 1.0), [small]), SizeRun(OURS, 65536, Cold(1, 1.0), [more])]
+
+    assert growth(runs)[0].milliseconds_held is held
 
 
 def test_growth_needs_two_sizes_and_rows_that_were_measured_at_both() -> None:

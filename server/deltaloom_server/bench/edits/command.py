@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,5 +135,6 @@ class _Progress:
 
     def _write(self, line: str) -> None:
         if self._shown:
-            sys.stderr.write(f"\r\x1b[2K{line}")
+            columns = shutil.get_terminal_size().columns
+            sys.stderr.write(f"\r\x1b[2K{line[: columns - 1]}")
             sys.stderr.flush()
