@@ -102,14 +102,15 @@ def test_going_back_costs_the_files_changed_since_and_the_active_one(day: Day) -
     }
 
 
-def test_moving_costs_the_lines_that_the_prefix_gained_and_the_suffix(day: Day) -> None:
+def test_moving_costs_the_lines_that_the_prefix_gained_the_suffix_and_the_line_so_far(day: Day) -> None:
     step = _step(day, "further down in file 12")
     assert step.before is not None
     gained = step.ask.prefix[len(step.before.prefix) :]
 
     assert step.ask.prefix.startswith(step.before.prefix)
     suffix = min(256, len(step.ask.suffix))
-    assert _bounds(day, "psm")[step.name] == {"fixed": 64, "changed part": len(gained) + suffix}
+    changed = len(gained) + suffix + len(step.ask.typed)
+    assert _bounds(day, "psm")[step.name] == {"fixed": 64, "changed part": changed}
 
 
 def test_a_restart_costs_a_hundredth_of_the_context_and_the_active_file(day: Day) -> None:
