@@ -165,3 +165,12 @@ def test_a_file_gone_back_to_unchanged_leaves_the_log_where_it_was() -> None:
     desk.ask("three", "", "free", "c", 0)
 
     assert [step.appended for step in desk.steps[1:]] == [(("a", "x1\n"),), ()]
+
+
+def test_the_branch_differs_in_small_files_that_are_never_open(day: Day) -> None:
+    opened = {step.ask.path for step in day.steps}
+    opened |= {action.path for step in day.steps for action in step.actions if isinstance(action, Edit)}
+    closed = sorted(len(text) for path, text in day.files.items() if path not in opened)
+
+    assert not opened & set(day.branch)
+    assert sorted(len(day.files[path]) for path in day.branch) == closed[:4]

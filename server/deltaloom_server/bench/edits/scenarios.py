@@ -23,8 +23,9 @@ _TAKEN_BACK = "undo, branch switched back"
 _SAME_GROUP = "in a file that is the same"
 _DELETED_TOKENS = 200
 _BACK_TOKENS = 500
-_ELSEWHERE = (3, 8, 16, 28)
-"""The files that differ on the other branch, counted from 1; nothing else touches them."""
+_BRANCH_FILES = 4
+"""So many differ on the other branch: the smallest of those that nothing else touches, for the log has room
+for an eighth of the context, and they shall find room there at every size."""
 
 _NEVER_CHANGED = 22
 SAME_FILE = 26
@@ -64,9 +65,18 @@ class _Writer:
         self._per_character = sum(tokens.values()) / sum(map(len, files.values()))
         self._at_12 = 0
         self._at_30 = 0
-        self.branch = {
-            self._file(n): f"# On the other branch.\n{files[self._file(n)]}" for n in _ELSEWHERE
-        }  # fmt: skip
+        self.branch = {path: f"# On the other branch.\n{files[path]}" for path in self._untouched()}
+
+    def _untouched(self) -> list[str]:
+        """The smallest files that are never open in the editor, in the repository's order."""
+        opened = {self._file(n) for n in (12, _NEVER_CHANGED, SAME_FILE, 30, len(self._paths))}
+        opened |= {self._from_end(tokens)[0] for tokens in (_BACK_TOKENS, self._middle)}
+        closed = [path for path in self._paths if path not in opened]
+        return sorted(sorted(closed, key=lambda path: self._tokens[path])[:_BRANCH_FILES])
+
+    @property
+    def _middle(self) -> int:
+        return sum(self._tokens.values()) // 2
 
     def _file(self, number: int) -> str:
         return self._paths[number - 1]
@@ -81,8 +91,7 @@ class _Writer:
         desk.ask("append 20 tokens", "an edit near the end", "move", asked, end)
         desk.edit(asked, whole)
         self._probe("edit 500 tokens before the end", "an edit near the end", self._from_end(_BACK_TOKENS))
-        middle = sum(self._tokens.values()) // 2
-        self._probe("edit in the middle", "first edit in a file", self._from_end(middle))
+        self._probe("edit in the middle", "first edit in a file", self._from_end(self._middle))
 
     def _probe(self, name: str, group: str, place: tuple[str, int]) -> None:
         """Insert the beginning of a line, ask behind it, and take it back."""
