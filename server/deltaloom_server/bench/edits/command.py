@@ -46,7 +46,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="deltaloom bench edits", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="deltaloom bench edits",
+        description="How many tokens are read after edits of all kinds, at several sizes of the context.",
+    )
     add = parser.add_argument
     add("--context", type=int, nargs="+", default=SIZES, metavar="N", help="sizes (4096 16384 65536)")
     add("--threads", type=int, default=0, metavar="N", help="threads of the model (default: all cores)")
