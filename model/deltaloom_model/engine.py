@@ -217,7 +217,8 @@ class HybridEngine:
                 if kind in context.unwritten:
                     line, end = context.unwritten.pop(kind)
                     self.keeper.write(line, end, {context.base_end})
-            self._write_passing_texts(context)
+                    if kind == "context":
+                        self._write_texts(context)
 
     def close(self) -> None:
         """The same, and wait for the disk a moment."""
@@ -305,18 +306,20 @@ class HybridEngine:
         edges = fixed | (chosen & set(logged))
         return edges, chosen - edges
 
-    def _write_passing_texts(self, context: Context) -> None:
-        """Tokens of log entries and of copies that they supersede: no file may hold these texts after a
-        restart, and without them the sequence couldn't be laid out again."""
+    def _write_texts(self, context: Context) -> None:
+        """Tokens of all that base and log show. After a restart, a file may hold another text by then, and
+        without the old one's tokens the sequence couldn't be laid out again."""
         if context.line is None or self.keeper.disk is None:
             return
-        spans = context.sequence.spans
-        logged = {span.path for span in spans if span.kind == "log"}
-        for span in spans:
-            if span.path in logged and span.digest != _NO_TEXT:
-                header = len(self._format.segment_header(span.path))
-                ids = context.sequence.ids_between(span.start + header, span.end)
-                self.keeper.disk.write_ids(context.line.salt, span.path, span.digest, ids)
+        kinds = dict[str, list[tuple[str, str, TokenIds]]]()
+        for span in context.sequence.spans:
+            if span.digest in ("", _NO_TEXT):
+                continue
+            header = len(self._format.segment_header(span.path))
+            ids = context.sequence.ids_between(span.start + header, span.end)
+            kinds.setdefault(span.kind, []).append((span.path, span.digest, ids))
+        for texts in kinds.values():  # apart: the base's stay the same for long
+            self.keeper.disk.write_ids(context.line.salt, texts)
 
     def _note(self, cause: Cause, divergence: int, checkpoint: int, read: int, milliseconds: float) -> None:
         self._restores.append(Restore(cause, divergence, checkpoint, read, milliseconds))

@@ -39,6 +39,7 @@ SNAPSHOT_SECONDS = 0.25
 """While a task runs, the engine's status is taken no more often than this."""
 IDLE_SECONDS = 1.0
 """After so long without a message or a task, the engine may tidy up, once."""
+_QUIET_TURNS = 2
 
 Base = tuple[tuple[str, str], ...]
 """(path, digest) of the base segments in order: a sync that leaves it as it was reads only the log."""
@@ -84,7 +85,7 @@ class Scheduler:
         self._tasks: list[_Task] = []  # in the order in which they came
         self._bases: dict[tuple[str, str], Base] = {}
         self._gave_way = False
-        self._is_tidy = True
+        self._quiet = _QUIET_TURNS
 
     def run(self) -> None:
         """Serve until told to stop; what is running then is closed without a reply."""
@@ -100,14 +101,13 @@ class Scheduler:
 
         With `wait` it blocks until something arrives when nothing is running, but for one tidying up.
         """
-        seconds = None if self._is_tidy else IDLE_SECONDS
+        seconds = IDLE_SECONDS if self._quiet < _QUIET_TURNS else None
         messages = self._inbox.take(wait and not self._tasks, seconds)
         if not messages and not self._tasks:
-            if wait and not self._is_tidy:
-                self._is_tidy = True
-                self._tidy(self._engine.idle)
+            if wait:
+                self._be_quiet()
             return True
-        self._is_tidy = False
+        self._quiet = 0
         for message in messages:
             match message:
                 case Submit(ticket, CountRequest() as request):
@@ -144,6 +144,12 @@ class Scheduler:
             del self._bases[key]
         self._answer(ticket, "forgetting files", partial(self._engine.purge, request))
         self._take_snapshot()
+
+    def _be_quiet(self) -> None:
+        self._quiet += 1
+        if self._quiet == 1:
+            self._tidy(self._engine.idle)
+        self._take_snapshot()  # the second time, what was begun the first time shows
 
     def _tidy(self, call: Callable[[], None]) -> None:
         try:

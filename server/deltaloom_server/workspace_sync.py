@@ -76,6 +76,7 @@ class WorkspaceSync:
         self._layout_due = True
         self._rescan_due = False
         self._relayout_was_due = False
+        self._relaid: tuple[Segment, ...] | None = None
         self._laid_out: RepositoryContext | None = None
         self._memory_serves = True
         self.held_number = 0
@@ -231,6 +232,8 @@ class WorkspaceSync:
 
     def _relayout_ended(self, in_force: bool) -> None:
         if in_force:
+            context = self._session.context
+            self._relaid = context.segments() if context is not None else None
             self._begin()
         elif self._relayout_was_due:
             self._layout_due = True  # for the next change to try again
@@ -266,7 +269,9 @@ class WorkspaceSync:
         return self._held is not None and self._held.generation != self._client.generation
 
     def _overflows(self, context: RepositoryContext) -> bool:
-        return self.budget > 0 and context.overflows(self._maker.budget)
+        # What a new layout has just left is as small as it gets.
+        relaid = context.segments() is self._relaid
+        return self.budget > 0 and not relaid and context.overflows(self._maker.budget)
 
     # -- one turn ----------------------------------------------------------------------------------------
 
@@ -368,7 +373,8 @@ class WorkspaceSync:
         except BaseException:
             context.still_to_purge(paths)
             raise
-        self._held = None if self._held is None or self._held.context is context else self._held
+        self._held = None
+        self._set_state("indexing")
 
     def _cancel(self) -> None:
         if self._working is not None:

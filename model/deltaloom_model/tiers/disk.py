@@ -15,7 +15,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -37,6 +37,8 @@ from deltaloom_model.tiers.shelf import (
     Salt,
     Shelf,
     count_children,
+    ids_name,
+    is_ids_name,
     list_shelves,
     make_private,
     with_descendants,
@@ -103,13 +105,21 @@ class DiskTier:
 
     def token_ids(self, salt: Salt, path: str, digest: str) -> TokenIds | None:
         """The ids of a text that stood in a context before (its file may hold another by now), if kept."""
-        name = salt.ids_name(path, digest)
+        wanted = [salt.path_hash(path), digest]
         with self._lock:
             shelf = self._shelves.get(salt.folder_name)
-            if shelf is None or name not in shelf.entries:
-                return None
-        arrays = self._read(salt, name, {"salt": salt.text.hex(), "digest": digest})
-        return None if arrays is None else arrays["ids"].astype(np.int32)
+            names = [name for name in shelf.entries if is_ids_name(name)] if shelf is not None else []
+        for name in names:
+            assert shelf is not None
+            texts = read_facts(shelf.folder / name).get("texts", [])
+            if wanted not in texts:
+                continue
+            arrays = self._read(salt, name, {"salt": salt.text.hex(), "texts": texts})
+            if arrays is not None:
+                number, ends = texts.index(wanted), arrays["ends"]
+                start = int(ends[number - 1]) if number else 0
+                return arrays["ids"][start : int(ends[number])].astype(np.int32)
+        return None
 
     def holds(self, salt: Salt, key: bytes) -> bool:
         """Is a block that ends at this key on disk, or on its way there?"""
@@ -157,15 +167,24 @@ class DiskTier:
         }
         return self._enqueue(salt, ref.name, ref.key.hex(), arrays, facts)
 
-    def write_ids(self, salt: Salt, path: str, digest: str, ids: TokenIds) -> bool:
-        """Have the ids of a text written that may have no file to be read from later."""
-        facts = {"digest": digest, "paths": [salt.path_hash(path)]}
-        name = salt.ids_name(path, digest)
+    def write_ids(self, salt: Salt, texts: Sequence[tuple[str, str, TokenIds]]) -> bool:
+        """Have the ids of texts written, each with its path and digest: what a context is laid out from may
+        have no file to be read from later."""
+        if not texts:
+            return True
+        hashes = {path: salt.path_hash(path) for path, _, _ in texts}
+        marks = [[hashes[path], digest] for path, digest, _ in texts]
+        name = ids_name(marks)
         shelf = self._shelf(salt)
         with self._lock:
             if name in shelf.entries:
                 return True
-        return self._enqueue(salt, name, name, {"ids": ids}, facts)
+        arrays = {
+            "ids": np.concatenate([ids for _, _, ids in texts]),
+            "ends": np.cumsum([len(ids) for _, _, ids in texts], dtype=np.int64),
+        }
+        facts = {"texts": marks, "paths": sorted(set(hashes.values()))}
+        return self._enqueue(salt, name, name, arrays, facts)
 
     def purge(self, workspace: str, paths: Collection[str]) -> int:
         """Remove everything of this workspace that holds tokens of these files; returns how many files.

@@ -32,10 +32,6 @@ class Salt:
         """What a file's name is written as: enough to find it again, not to read it."""
         return _hashed(f"{self.workspace}\0{path}")
 
-    def ids_name(self, path: str, digest: str) -> str:
-        """The file that holds the token ids of one text."""
-        return f"ids.{digest}.{self.path_hash(path)}{SUFFIX}"
-
 
 @dataclass(slots=True)
 class Entry:
@@ -109,6 +105,16 @@ def with_descendants(shelf: Shelf, names: list[str]) -> list[str]:
             doomed.add(ref.key)
             found[ref.name] = None
     return list(found)
+
+
+def ids_name(texts: list[list[str]]) -> str:
+    """The file that holds the token ids of these texts, each a path's hash and a digest."""
+    return f"ids.{_hashed(repr(texts))}{SUFFIX}"
+
+
+def is_ids_name(name: str) -> bool:
+    """Is this such a file?"""
+    return name.startswith("ids.") and name.endswith(SUFFIX)
 
 
 def make_private(folder: Path) -> None:

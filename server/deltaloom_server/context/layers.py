@@ -187,7 +187,8 @@ class Layers:
 
     def log_state(self, room: int) -> LogState:
         """What a compaction is weighed by."""
-        stale_base = [path for path in self.base if self.log.newest(path) is not None]
+        lasting = self.log.kept_paths()  # what a compaction has left there before, it would leave again
+        stale_base = [path for path in self.base if self.log.newest(path) is not None and path not in lasting]
         stale = sum(self.base[path].tokens for path in stale_base)
         stale_entries = sum(self.log.tokens_of(entry) for entry in self.log.stale_entries())
         reread, touched = 0, set(stale_base)

@@ -102,6 +102,11 @@ class Log:
             for path, entry in self._newest.items()
         }
 
+    def kept_paths(self) -> set[str]:
+        """Paths whose newest entry outlived a compaction."""
+        kept = self._entries[: self._kept]
+        return {e.segment.path for e in kept if self._newest[e.segment.path] is e}
+
     def stale_entries(self) -> list[LogEntry]:
         """Copies that a later one supersedes."""
         return [entry for entry in self._entries if self._newest[entry.segment.path] is not entry]

@@ -129,7 +129,7 @@ def test_only_the_user_can_enter_and_nothing_names_a_path(
 ) -> None:
     tier = open_tier()
     keep(tier, 100, paths=lambda end: {"secret_plans.py"})
-    assert tier.write_ids(SALT, "secret_plans.py", "d" * 32, TEXT)
+    assert tier.write_ids(SALT, [("secret_plans.py", "d" * 32, TEXT)])
     assert tier.flush(10)
     written = files(tmp_path)
     assert len(written) == 2
@@ -228,8 +228,8 @@ def test_purging_a_file_takes_all_that_read_it_and_all_behind_that(
     tier = open_tier()
     keep(tier, 100, 200, 300, paths=lambda end: {"a.py"} if end == 200 else {"b.py"})
     keep(tier, 100, salt=Salt("w2", b"w2\0model"), paths=lambda end: {"a.py"})
-    tier.write_ids(SALT, "a.py", "d" * 32, TEXT)
-    tier.write_ids(SALT, "b.py", "d" * 32, TEXT)
+    tier.write_ids(SALT, [("a.py", "d" * 32, TEXT), ("c.py", "c" * 32, TEXT)])
+    tier.write_ids(SALT, [("b.py", "d" * 32, TEXT)])
     assert tier.flush(10)
     assert tier.purge("w", {"a.py"}) == 3
     assert found(tier) == found(open_tier()) == [100]
@@ -241,7 +241,7 @@ def test_purging_a_file_takes_all_that_read_it_and_all_behind_that(
 
 def test_tokens_of_texts_that_no_file_holds_any_more_come_back(open_tier: Callable[..., DiskTier]) -> None:
     tier = open_tier()
-    assert tier.write_ids(SALT, "a.py", "d" * 32, TEXT)
+    assert tier.write_ids(SALT, [("z.py", "e" * 32, TEXT[:7]), ("a.py", "d" * 32, TEXT), ("b.py", "f", TEXT)])
     assert tier.flush(10)
     found_ids = open_tier().token_ids(SALT, "a.py", "d" * 32)
     assert found_ids is not None

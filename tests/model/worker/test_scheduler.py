@@ -125,12 +125,14 @@ def test_a_purge_breaks_off_what_may_be_reading_the_files(bench: Bench, generate
 def test_an_idle_engine_tidies_up_once(bench: Bench, sync: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler_module, "IDLE_SECONDS", 0.01)
     bench.submit(1, sync("a"))
-    for _ in range(3):  # the step, its end, and the moment of quiet
+    for _ in range(4):  # the step, its end, and two moments of quiet
         assert bench.scheduler.turn(wait=True)
     assert bench.engine.journal == ["sync one 1", "idle"]
+    shown = len(bench.snapshots)
     bench.inbox.put(Stop())
     bench.scheduler.run()
     assert bench.engine.journal == ["sync one 1", "idle", "close"]
+    assert shown > 2, "the status shows what tidying up did"
 
 
 def test_the_newest_of_a_class_goes_first_between_steps(bench: Bench, generate: Make) -> None:
