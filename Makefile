@@ -45,7 +45,7 @@ dist: $(installed)
 
 bench: $(installed)
 	@$(BIN)/deltaloom bench text
-	@$(BIN)/deltaloom bench edits
+	@$(BIN)/deltaloom bench edits --context 4096 16384
 	@$(BIN)/deltaloom bench keystroke
 
 clean:

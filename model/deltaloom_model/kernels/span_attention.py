@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_SHORTEST_CUT = 4096
+_MOST_QUERIES = 512
+
 
 def span_attention(q: Tensor, spans: list[tuple[Tensor, Tensor]], k: Tensor, v: Tensor) -> Tensor:
     """Attend from T new tokens to everything held before them, and causally to one another.
@@ -23,12 +26,35 @@ def span_attention(q: Tensor, spans: list[tuple[Tensor, Tensor]], k: Tensor, v: 
     # Query heads that share a key head stand as further queries: earlier spans need no mask, so grouped
     # attention costs no copy of keys and values.
     folded = q.reshape(k.shape[0], groups * tokens, width)
-    parts = [_attention_with_lse(folded, key, value, causal=False) for key, value in spans if key.shape[1]]
+    parts = [part for key, value in spans if key.shape[1] for part in _over_span(folded, key, value)]
     parts = [(out.reshape(heads, tokens, width), lse.reshape(heads, tokens)) for out, lse in parts]
     if groups > 1:
         k, v = k.repeat_interleave(groups, dim=0), v.repeat_interleave(groups, dim=0)
     parts.append(_attention_with_lse(q, k, v, causal=True))
     return _merge(parts)
+
+
+def _over_span(q: Tensor, k: Tensor, v: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Every query to every key: [H, T, d] x [H, N, d] -> parts to merge, each ([H, T, d], [H, T]).
+
+    Few queries leave a CPU's other cores idle, as its kernel shares out queries: a long span is cut into as
+    many pieces as there are threads, for them to read side by side (as flash-decoding does on a GPU).
+    """
+    heads, queries, _ = q.shape
+    threads, tokens = torch.get_num_threads(), k.shape[1]
+    if q.device.type != "cpu" or threads < 2 or tokens < _SHORTEST_CUT or heads * queries >= _MOST_QUERIES:
+        return [_attention_with_lse(q, k, v, causal=False)]
+    each = tokens // threads
+    cut = threads * each
+    # [pieces, H, each, d], without a copy
+    keys, values = (x[:, :cut].unflatten(1, (threads, each)).transpose(0, 1) for x in (k, v))
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q.unsqueeze(0).expand(threads, -1, -1, -1), keys, values
+    )
+    parts = list(zip(out.unbind(0), lse.unbind(0), strict=True))
+    if cut < tokens:
+        parts.append(_attention_with_lse(q, k[:, cut:], v[:, cut:], causal=False))
+    return parts
 
 
 def _merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -1,7 +1,7 @@
 """`deltaloom bench`: measure what a person feels, on this machine.
 
 Invariant: every benchmark drives the real parts (the server process over LSP, or the text buffers themselves)
-and prints what it measured, never a verdict.
+and prints what it measured; a verdict (edits --check) is given only where one is asked for.
 """
 
 from __future__ import annotations

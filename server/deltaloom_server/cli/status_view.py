@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from deltaloom_model.api import ContextInfo, EngineStatus, ModelInfo, Restore
+from deltaloom_model.api import ContextInfo, EngineStatus, ModelInfo, Restore, TierInfo
 from deltaloom_server.cli.sizes import format_bytes, format_milliseconds
 
 _SHOWN_RESTORES = 8
@@ -28,6 +28,9 @@ def render_worker(status: EngineStatus) -> RenderableType:
         facts.add_row("model", _describe_model(status.model))
     facts.add_row("memory", _describe_memory(status))
     facts.add_row("checkpoints", f"{status.checkpoints}, {format_bytes(status.checkpoint_bytes)}")
+    for tier in status.tiers:
+        if tier.budget_bytes or tier.refusal:
+            facts.add_row(f"kept on {tier.name}", _describe_tier(tier))
     if status.counters:
         counted = ", ".join(f"{name} {count:,}" for name, count in status.counters.items())
         facts.add_row("tokens read", counted)
@@ -68,6 +71,16 @@ def _describe_model(model: ModelInfo) -> str:
 def _describe_memory(status: EngineStatus) -> str:
     weights, cache = format_bytes(status.weight_bytes), format_bytes(status.kv_bytes)
     return f"{format_bytes(status.resident_bytes)} resident; weights {weights}, keys and values {cache}"
+
+
+def _describe_tier(tier: TierInfo) -> str:
+    used, budget = format_bytes(tier.used_bytes), format_bytes(tier.budget_bytes)
+    parts = [f"{used} of {budget}", f"{tier.checkpoints} checkpoints"]
+    if tier.hits:
+        parts.append(f"{tier.hits} taken up")
+    if tier.refused:
+        parts.append(f"{tier.refused} refused")
+    return ", ".join(parts) + (f" ({tier.refusal})" if tier.refusal else "")
 
 
 def _contexts_table(contexts: list[ContextInfo]) -> Table:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 REQUESTS_AHEAD = 500
 """Completions until the next chance, on a working day."""
-ATTENDING = 0.01
-"""What one held token costs a completion, in tokens read: it is attended to by a few dozen others."""
+ATTENDING = 0.001
+"""What one held token costs a completion, in tokens read: some twenty new tokens attend to it, each at a ten
+thousandth of what reading a token takes (nano 1.5e-4, Qwen3-Next 3e-5)."""
 PATIENCE_SECONDS = 10.0
 """After so long without typing, reading costs half of what it costs somebody who waits for it."""
 LEAST_STALE = 64

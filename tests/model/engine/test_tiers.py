@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,38 @@ def test_the_host_keeps_within_its_budget(
         desk.sync()
         assert 0 <= host.info().used_bytes <= 8_000_000
     assert host.info().checkpoints > 0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_and_started_again_all_that_is_kept_is_exact(
+    restarted: Any, tools: Any, seed: int
+) -> None:
+    """Edits, undo, compactions and half-read syncs; some workers leave in good order, others don't."""
+    rng = random.Random(seed)
+    files = {path: text[:300] for path, text in FILES.items()}
+    log = list[tuple[str, str | None]]()
+    restored = []
+    for _ in range(5):
+        desk = restarted()
+        desk.engine.keeper._block = rng.choice([64, 256])
+        desk.base, desk.log = dict(files), list(log)
+        desk.sync(most=rng.choice([None, None, 7]))
+        for _ in range(4):
+            path = rng.choice(list(files))
+            text = f"changed_{rng.randrange(3)} = {path!r}\n" + FILES[path][:300]
+            desk.log = [*desk.log[-2:], (path, rng.choice([text, FILES[path][:300], None]))]
+            if rng.random() < 0.3:
+                desk.base = {path: FILES[path][:300] for path in sorted(files, key=lambda _: rng.random())}
+                desk.sync(compaction=True)
+            desk.sync(most=rng.choice([None, 2]))
+            desk.complete(path, text, rng.randrange(len(text)), max_new_tokens=2)
+            if rng.random() < 0.5:
+                desk.engine.idle()
+        desk.sync()
+        desk.engine.store.check_integrity()
+        assert max(tools.audit(desk).values()) < EXACT
+        restored += [restore.checkpoint for restore in desk.engine.status().restores]
+        files, log = desk.base, desk.log
+        if rng.random() < 0.5:
+            desk.engine.close = lambda: None  # killed
+    assert sum(at > 0 for at in restored) > 10

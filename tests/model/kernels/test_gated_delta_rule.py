@@ -88,3 +88,21 @@ def test_strong_decay_neither_overflows_nor_divides_by_zero() -> None:
 def test_gradients_flow_through_the_chunkwise_form() -> None:
     arguments = [x.requires_grad_() for x in inputs(5)]
     assert torch.autograd.gradcheck(gated_delta_rule, arguments, fast_mode=True)
+
+
+def test_the_states_passed_on_between_chunks_are_the_states_there() -> None:
+    torch.manual_seed(4)
+    tokens = 2 * CHUNK + 10
+    q, k = (l2_normalize(torch.randn(1, tokens, 2, 6, dtype=torch.float64)) for _ in range(2))
+    v = torch.randn(1, tokens, 2, 2, 5, dtype=torch.float64)
+    g, beta = (
+        -torch.rand(1, tokens, 2, 2, dtype=torch.float64),
+        torch.rand(1, tokens, 2, 2, dtype=torch.float64),
+    )
+    passed: list[torch.Tensor] = []
+    gated_delta_rule(q, k, v, g, beta, None, passed)
+    assert len(passed) == 2
+    for number, state in enumerate(passed, 1):
+        at = slice(0, number * CHUNK)
+        _, expected = gated_delta_rule(q[:, at], k[:, at], v[:, at], g[:, at], beta[:, at], None)
+        assert (state - expected).abs().max() < 1e-12

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from deltaloom_model.kernels import span_attention as module
 from deltaloom_model.kernels.span_attention import causal_attention, reference_attention, span_attention
 
 WIDTH = 16
@@ -76,3 +77,20 @@ def test_training_attention_equals_one_softmax() -> None:
     q, k, v = random(7, 4, 13, WIDTH), random(8, 2, 13, WIDTH), random(9, 2, 13, WIDTH)
     out = causal_attention(q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0))[0]
     assert (out - one_softmax(q, k, v)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+def test_a_long_span_cut_for_several_threads_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+
+    def random(heads: int, length: int) -> torch.Tensor:
+        return torch.randn(heads, length, 8, generator=generator, dtype=torch.float64)
+
+    q, k, v = random(4, tokens), random(2, tokens), random(2, tokens)
+    spans = [(random(2, 103), random(2, 103)), (random(2, 9), random(2, 9))]
+    whole = span_attention(q, spans, k, v)
+    monkeypatch.setattr(module, "_SHORTEST_CUT", 64)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)  # 103 keys: four pieces of 25, and three left
+    assert (span_attention(q, spans, k, v) - whole).abs().max() < 1e-12
