@@ -51,6 +51,7 @@ class Context:
         self.revision, self.sequence, self.line, self.end = revision, sequence, line, end
         self.hash = line.hash_at(line.end)
         self.target = self.done = len(sequence)
+        self.anchor = None  # what was read behind the old one diverges at once
         self.unwritten = {"context": (line, end)}
 
     def release(self) -> None:
