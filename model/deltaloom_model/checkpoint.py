@@ -149,8 +149,8 @@ class CheckpointStore:
         """Keep a state under its prefix hash (or find the one already there), then evict down to budget."""
         found = self._held.get(key)
         if found is None:
-            if parent is not None and parent.key not in self._held:  # evicted meanwhile
-                parent = None
+            if parent is not None:  # it may have been evicted meanwhile, or even made again
+                parent = self._held.get(parent.key)
             found = self._insert(Checkpoint(key, state, hidden, contents, parent))
         self._touch(found)
         self._evict(keep=found)

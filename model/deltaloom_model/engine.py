@@ -48,7 +48,7 @@ from deltaloom_model.keeper import Keeper, Line, kernel_set
 from deltaloom_model.loading.build import load_model
 from deltaloom_model.placement import context_places
 from deltaloom_model.prefill import Reader
-from deltaloom_model.prompts import PromptFormat
+from deltaloom_model.prompts import PromptFormat, bounded_line
 from deltaloom_model.sampling import logits_digest, top_tokens
 from deltaloom_model.steps import shown
 from deltaloom_model.threads import thread_count
@@ -62,7 +62,6 @@ from deltaloom_model.token_sequence import (
 )
 from deltaloom_model.tokenizer import SegmentTokenizer
 
-_TYPED_CHARACTERS = 4096
 _REMEMBERED_RESTORES = 64
 _TOP = 5
 _FLUSH_SECONDS = 1.5
@@ -152,7 +151,7 @@ class HybridEngine:
         began = time.perf_counter()
         tally: dict[str, int] = {}
         context = self._contexts.get(request.session, request.workspace)
-        fed, healed = split_typed(request.typed[-_TYPED_CHARACTERS:])
+        fed, healed = split_typed(bounded_line(request.typed))
         typed = self._format.typed(fed)
 
         state = self.reader.model.new_state()
@@ -215,8 +214,10 @@ class HybridEngine:
         for context in self._contexts:
             for kind in ("context", "anchor"):  # in this order: the second hangs off the first
                 if kind in context.unwritten:
-                    line, end = context.unwritten.pop(kind)
-                    self.keeper.write(line, end, {context.base_end})
+                    line, end = context.unwritten[kind]
+                    if not self.keeper.write(line, end, {context.base_end}):
+                        break  # the disk is behind: the next idle moment goes on
+                    del context.unwritten[kind]
                     if kind == "context":
                         self._write_texts(context)
 

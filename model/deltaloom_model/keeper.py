@@ -160,7 +160,8 @@ class Keeper:
                 if write_behind and newest and newest.position - written >= _BLOCKS_BEHIND * self._block:
                     written = newest.position
                     self.write(line, newest)
-                yield state.position
+                if step.end < line.end:  # what comes after the last pass belongs to its step
+                    yield state.position
         except GeneratorExit:
             since = state.position - (newest.position if newest else 0)
             if hidden is not None and since >= self.reader.grid:
@@ -172,11 +173,11 @@ class Keeper:
 
     # --- keeping ----------------------------------------------------------------------------------------
 
-    def write(self, line: Line, end: Checkpoint, wanted: Collection[int] = ()) -> None:
+    def write(self, line: Line, end: Checkpoint, wanted: Collection[int] = ()) -> bool:
         """Have what leads to `end` on this line written to disk, in blocks that end at checkpoints: where one
-        is long enough, at the positions `wanted`, and at `end` itself."""
+        is long enough, at the positions `wanted`, and at `end` itself. False when it is to be tried again."""
         if self.disk is None or self.store.get(end.key) is not end:
-            return
+            return True
         there = self.disk.find(line.salt, line.start, line.ids, line.at, lambda key: False)
         key, start = (there[-1].key, there[-1].end) if there else (b"", 0)
         for checkpoint in end.chain():
@@ -189,8 +190,9 @@ class Keeper:
                 ref = BlockRef(checkpoint.key, key, start, at, has_state=True)
                 paths = paths_between(checkpoint.contents, start, at)
                 if not self.disk.write(line.salt, ref, block_arrays(checkpoint, start), paths):
-                    return
+                    return False
             key, start = checkpoint.key, at
+        return True
 
     def purge(self, workspace: str, paths: Collection[str]) -> PurgeResult:
         """Drop all state that has read these files, from every tier."""

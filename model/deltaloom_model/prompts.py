@@ -39,6 +39,8 @@ STOP_TOKENS = (
 _SUFFIX_CHARACTERS_PER_TOKEN = 16
 _PREFIX_STEPS = 4
 _PREFIX_CHARACTERS = 1 << 20
+_LINE_CHARACTERS = 4096
+_LINE_STEP = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,6 +203,13 @@ def bounded_prefix(prefix: str) -> str:
     if cut <= 0:
         return prefix
     return prefix[prefix.find("\n", cut) + 1 :]
+
+
+def bounded_line(typed: str) -> str:
+    """At most the last 4,096 characters of a huge line, cut where it moves in steps of 1,024: a keystroke must
+    not move all that comes after the cut."""
+    cut = len(typed) - _LINE_CHARACTERS
+    return typed if cut <= 0 else typed[-(-cut // _LINE_STEP) * _LINE_STEP :]
 
 
 def one_line(name: str) -> str:

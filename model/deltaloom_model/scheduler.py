@@ -38,8 +38,9 @@ STARVATION_STEPS = 16
 SNAPSHOT_SECONDS = 0.25
 """While a task runs, the engine's status is taken no more often than this."""
 IDLE_SECONDS = 1.0
-"""After so long without a message or a task, the engine may tidy up, once."""
-_QUIET_TURNS = 2
+"""After so long without a message or a task, the engine may tidy up."""
+_QUIET_TURNS = 10
+"""So many times in a row, for what a slow disk didn't take the first time."""
 
 Base = tuple[tuple[str, str], ...]
 """(path, digest) of the base segments in order: a sync that leaves it as it was reads only the log."""
@@ -147,8 +148,7 @@ class Scheduler:
 
     def _be_quiet(self) -> None:
         self._quiet += 1
-        if self._quiet == 1:
-            self._tidy(self._engine.idle)
+        self._tidy(self._engine.idle)
         self._take_snapshot()  # the second time, what was begun the first time shows
 
     def _tidy(self, call: Callable[[], None]) -> None:

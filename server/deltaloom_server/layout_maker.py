@@ -1,6 +1,7 @@
 """The steps a layout is made in: scan, budget, plan, and what the disk and earlier sessions say.
 
-Invariant: folders and files are read in the executor; nothing here changes a context.
+Invariant: folders and files are read in the executor, and a context is changed only on the event loop, in one
+piece, by what was read for it; what changed while it was read holds over what was read.
 """
 
 from __future__ import annotations
@@ -78,22 +79,71 @@ class LayoutMaker:
         request = context.plan_request(self.budget)
         return await plan_base(scan, request, self._feed.count, self._executor)
 
-    async def read_disk(
-        self, scan: ScanResult, known: Collection[str], is_passed_over: Callable[[str], bool], max_bytes: int
+    async def lay_out_first(
+        self, context: RepositoryContext, before: set[str], *, memory_serves: bool
+    ) -> None:
+        """A first layout: an earlier session's where it still serves, else a new one in as much of its order.
+
+        `before` are paths that kept state may have read; those that may no longer be shown are purged.
+        """
+        from .disk_state import forbidden_among
+
+        scan = await self.scan(context)
+        budget = await self.find_budget()
+        memory, earlier = await self._remembered()
+        recalled = memory if memory_serves else None
+        if recalled is not None:
+            began = context.revision
+            disk = await self._read_disk(context, scan, recalled.paths(), recalled.passed_over.__contains__)
+            self._session.publish_text()
+            context.recall(recalled, scan.left_out, disk.contents | context.changed_since(began))
+        if recalled is None or not context.log_fits(budget):
+            plan = await self.plan(context, scan)
+            self._session.publish_text()
+            context.set_base(plan)
+        context.forget_forbidden(forbidden_among(scan, before | earlier))
+
+    async def bring_in_disk(self, context: RepositoryContext) -> bool:
+        """What a new scan finds changed; False where it doesn't fit into the log, so that a layout is due."""
+        from .disk_state import forbidden_among
+
+        began = context.revision
+        scan = await self.scan(context)
+        disk = await self._read_disk(context, scan, context.known_paths(), context.is_passed_over)
+        if self._session.context is not context:
+            return True
+        self._session.publish_text()
+        context.forget_forbidden(forbidden_among(scan, context.known_paths()))
+        contents = disk.contents | context.changed_since(began)  # which was read later
+        context.go_back_to(contents)
+        if not context.room_for(contents, self.budget):
+            return False
+        context.files_changed_on_disk(contents)
+        return True
+
+    async def _read_disk(
+        self,
+        context: RepositoryContext,
+        scan: ScanResult,
+        known: Collection[str],
+        is_passed_over: Callable[[str], bool],
     ) -> DiskState:
         """What the disk says of known and new files."""
         from .disk_state import read_disk
 
-        return await self._in_thread(lambda: read_disk(scan, known, is_passed_over, max_bytes))
+        limit = context.settings.max_file_bytes
+        return await self._in_thread(lambda: read_disk(scan, known, is_passed_over, limit))
 
-    async def remembered(self) -> LayoutMemory | None:
-        """The layout that an earlier session left for this workspace and budget."""
+    async def _remembered(self) -> tuple[LayoutMemory | None, set[str]]:
+        """The layout that an earlier session left for this workspace, budget and model; and the paths that
+        kept state may have read, also where it was left for others."""
         from .context.layout_memory import load_memory
 
         workspace = self._session.workspace
         memory = await self._in_thread(lambda: load_memory(workspace))
         serves = memory is not None and (memory.budget, memory.model) == (self.budget.total, self._model)
-        return memory if serves else None
+        paths = memory.paths() | set(memory.purges) if memory is not None else set[str]()
+        return (memory if serves else None), paths
 
     async def remember(self, context: RepositoryContext) -> None:
         """Keep a context's layout for later sessions."""

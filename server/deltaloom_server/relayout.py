@@ -26,7 +26,7 @@ _LOG = get_logger("sync")
 
 
 class Relayout:
-    """At most one at a time. `on_end` is called with whether the new layout is in force."""
+    """At most one at a time. `on_end(in_force, cancelled)` is called at each one's end."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Relayout:
         maker: LayoutMaker,
         feed: WorkerFeed,
         board: ProgressBoard,
-        on_end: Callable[[bool], None],
+        on_end: Callable[[bool, bool], None],
     ) -> None:
         self._session, self._maker, self._feed, self._board = session, maker, feed, board
         self._on_end = on_end
@@ -65,7 +65,7 @@ class Relayout:
 
     def _ended(self, task: asyncio.Task[bool]) -> None:
         self._task = None
-        self._on_end(not task.cancelled() and task.result())
+        self._on_end(not task.cancelled() and task.result(), task.cancelled())
 
     async def _make(self, context: RepositoryContext, keep_versions: bool) -> bool:
         try:

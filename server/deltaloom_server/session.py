@@ -104,7 +104,10 @@ class Session:
 
         self._owners.clear()
         self._dirty = None
+        to_purge = self.context.take_purged() if self.context is not None else ()
         self.context = RepositoryContext(self.roots, self.settings.context) if self.roots else None
+        if self.context is not None:
+            self.context.still_to_purge(to_purge)
         for document in self.documents.values():
             self._enter(document)
 
@@ -199,6 +202,8 @@ class Session:
         place = document.position_at(document.offset_at(line, character))
         path = self.shown_path(uri)
         inside = self.context is not None and path is not None and self._owners.get(path) == uri
+        # What may not stand in a context is completed by itself, and leaves no state behind.
+        inside = inside and self.context is not None and path is not None and self.context.may_show(path)
         if inside:
             assert self.context is not None
             self.publish_text()

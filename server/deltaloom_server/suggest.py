@@ -201,6 +201,8 @@ class Suggester:
             explicit=cursor.explicit,
         )
         result: GenerateResult = await client.generate(request)
+        if sync is not None and snapshot.workspace and not result.repository_context:
+            sync.note_lost()
         return result, context
 
     @property

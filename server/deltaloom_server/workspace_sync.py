@@ -19,7 +19,6 @@ from deltaloom_model.errors import DeltaloomModelError
 
 from .context.compaction import is_worth_it
 from .context.repository import RepositoryContext
-from .disk_state import forbidden_among
 from .layout_maker import LayoutMaker
 from .logs import describe, get_logger
 from .model_client import ModelClient
@@ -76,6 +75,7 @@ class WorkspaceSync:
         self._layout_due = True
         self._rescan_due = False
         self._relayout_was_due = False
+        self._relayout_failures = 0
         self._relaid: tuple[Segment, ...] | None = None
         self._laid_out: RepositoryContext | None = None
         self._memory_serves = True
@@ -128,6 +128,12 @@ class WorkspaceSync:
             self._set_state("unavailable", self._client.detail or "The model worker is being replaced.")
         if self._client.state == "ready" and (self._held_is_lost() or self.state == "unavailable"):
             self._later("sync", 0.0, self._begin)
+
+    def note_lost(self) -> None:
+        """A completion found no context in the worker, which another session's purge took away."""
+        if self._held is not None and self._working is None and not self._held_is_lost():
+            self._held = None
+            self._begin()
 
     @property
     def is_current(self) -> bool:
@@ -215,7 +221,8 @@ class WorkspaceSync:
         held = context is not None and self._laid_out is context and self._held is not None
         if self.state == "ready" and held and not self._held_is_lost() and context is not None:
             if is_worth_it(context.log_state(self._maker.budget), idle):
-                self._relayout_was_due = False
+                if self._relayout.task is None:
+                    self._relayout_was_due = False
                 self._relayout.begin(context, keep_versions=False)
             else:  # the longer nobody types, the more is worth doing
                 self._later("idle", min(max(idle, 1.0), LONGEST_IDLE_SECONDS), self._when_idle)
@@ -230,13 +237,17 @@ class WorkspaceSync:
         elif self._again:
             self._later("sync", 0.0, self._begin)
 
-    def _relayout_ended(self, in_force: bool) -> None:
+    def _relayout_ended(self, in_force: bool, cancelled: bool) -> None:
         if in_force:
             context = self._session.context
             self._relaid = context.segments() if context is not None else None
+            self._relayout_failures = 0
             self._begin()
         elif self._relayout_was_due:
-            self._layout_due = True  # for the next change to try again
+            self._layout_due = True  # for the next change to try again, or soon
+            self._relayout_failures += 1
+            if not cancelled and self._relayout_failures <= 3:
+                self._later("relayout", RETRY_SECONDS * self._relayout_failures, self._begin)
 
     async def _guarded(self, turn: Coroutine[Any, Any, None]) -> None:
         try:
@@ -313,7 +324,10 @@ class WorkspaceSync:
         with self._board.work("Deltaloom", self._cancel) as progress:
             self._layout_due = self._rescan_due = False
             try:
-                await self._lay_out_first(context, progress, before)
+                if self.state != "ready":
+                    self._set_state("scanning")
+                progress.report("looking at the files")
+                await self._maker.lay_out_first(context, before, memory_serves=self._memory_serves)
             except BaseException:
                 self._layout_due = True  # whatever ended it: the layout is still to be made
                 raise
@@ -322,52 +336,23 @@ class WorkspaceSync:
                 await self._purge(context)
                 await self._sync(context, progress)
 
-    async def _lay_out_first(
-        self, context: RepositoryContext, progress: WorkProgress, before: set[str]
-    ) -> None:
-        if self.state != "ready":
-            self._set_state("scanning")
-        progress.report("looking at the files")
-        scan = await self._maker.scan(context)
-        budget = await self._maker.find_budget()
-        memory = await self._maker.remembered() if self._memory_serves else None
-        if memory is not None:
-            before = before | memory.paths()
-            disk = await self._maker.read_disk(
-                scan, memory.paths(), memory.passed_over.__contains__, context.settings.max_file_bytes
-            )
-            self._session.publish_text()
-            context.recall(memory, scan.left_out, disk.contents)
-        if memory is None or not context.log_fits(budget):
-            plan = await self._maker.plan(context, scan)
-            self._session.publish_text()
-            context.set_base(plan)
-        context.forget_forbidden(forbidden_among(scan, before))
-
     async def _rescan(self, context: RepositoryContext) -> None:
         """Bring in what changed on disk: an earlier state as a whole, or in the log where it finds room."""
         self._rescan_due = False
-        await self._relayout.stop()  # it is of the files as they were
-        scan = await self._maker.scan(context)
-        limit = context.settings.max_file_bytes
-        disk = await self._maker.read_disk(scan, context.known_paths(), context.is_passed_over, limit)
-        if self._session.context is not context:
-            return
-        self._session.publish_text()
-        context.forget_forbidden(forbidden_among(scan, context.known_paths()))
-        if context.go_back_to(disk.contents):
-            return
-        if context.room_for(disk.contents, self._maker.budget):
-            context.files_changed_on_disk(disk.contents)
-        else:
-            self._layout_due = True
+        try:
+            await self._relayout.stop()  # it is of the files as they were
+            fits = await self._maker.bring_in_disk(context)
+        except BaseException:
+            self._rescan_due = True
+            raise
+        self._layout_due = self._layout_due or not fits
 
     async def _purge(self, context: RepositoryContext) -> None:
         """Have the worker forget what may no longer be shown, in memory and on disk."""
-        paths = context.take_purged()
-        if not paths:
+        if not context.has_to_purge:
             return
         await self._relayout.stop()
+        paths = context.take_purged()
         try:
             await self._client.purge(PurgeRequest(self._session.workspace, sorted(paths)))
         except BaseException:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from deltaloom_model.errors import ModelLoadError
 from deltaloom_model.loading.config import FimOrder
-from deltaloom_model.prompts import TOMBSTONE_TEXT, PromptFormat, one_line, prefix_start
+from deltaloom_model.prompts import TOMBSTONE_TEXT, PromptFormat, bounded_line, one_line, prefix_start
 from deltaloom_model.token_sequence import common_prefix_length
 from deltaloom_model.tokenizer import SegmentTokenizer
 
@@ -155,3 +155,11 @@ def test_a_model_without_fim_tokens_is_refused(tokenizer_json: bytes) -> None:
     renamed = SegmentTokenizer(tokenizer_json.replace(b"<|fim_middle|>", b"<|fim_muddle|>"))
     with pytest.raises(ModelLoadError, match="fim_middle"):
         PromptFormat.for_model(renamed, "psm")
+
+
+def test_a_huge_lines_cut_moves_in_steps_not_at_every_keystroke() -> None:
+    line = "".join(f"item_{number}, " for number in range(1000))
+    assert bounded_line(line[:4096]) == line[:4096]
+    starts = {len(line[:end]) - len(bounded_line(line[:end])) for end in range(4097, 6000)}
+    assert starts == {1024, 2048}
+    assert all(3072 <= len(bounded_line(line[:end])) <= 4096 for end in range(4097, 6000))

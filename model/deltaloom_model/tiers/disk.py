@@ -15,6 +15,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -47,6 +48,8 @@ from deltaloom_model.tiers.shelf import (
 from deltaloom_model.token_sequence import TokenIds
 
 _MOST_PENDING_BYTES = 1 << 30
+_RETRY_SECONDS = 60.0
+_LISTING_SECONDS = 300.0
 
 _log = logging.getLogger(__name__)
 
@@ -59,16 +62,19 @@ class DiskTier:
         self._shelves: dict[str, Shelf] = {}
         self._lock = threading.Lock()
         self._used = 0
+        self._listed_at = 0.0
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._pending: set[tuple[str, str]] = set()
         self._pending_bytes = 0
+        self._last_ids: tuple[str, str, Arrays] | None = None
         self._idle = threading.Event()
         self._idle.set()
-        self._purges = 0
+        self._purges: Counter[str] = Counter()
         self._hits = 0
         self._refused = 0
         self._refusal = ""
         self._broken = ""
+        self._broken_until = 0.0
         self._list_folder()
         self._enforce_budget()
         threading.Thread(target=self._write, name="deltaloom-disk", daemon=True).start()
@@ -105,21 +111,32 @@ class DiskTier:
 
     def token_ids(self, salt: Salt, path: str, digest: str) -> TokenIds | None:
         """The ids of a text that stood in a context before (its file may hold another by now), if kept."""
-        wanted = [salt.path_hash(path), digest]
         with self._lock:
             shelf = self._shelves.get(salt.folder_name)
-            names = [name for name in shelf.entries if is_ids_name(name)] if shelf is not None else []
-        for name in names:
-            assert shelf is not None
-            texts = read_facts(shelf.folder / name).get("texts", [])
-            if wanted not in texts:
-                continue
-            arrays = self._read(salt, name, {"salt": salt.text.hex(), "texts": texts})
-            if arrays is not None:
-                number, ends = texts.index(wanted), arrays["ends"]
-                start = int(ends[number - 1]) if number else 0
-                return arrays["ids"][start : int(ends[number])].astype(np.int32)
-        return None
+        if shelf is None:
+            return None
+        self._index_texts(shelf)
+        found = shelf.texts.get((salt.path_hash(path), digest))
+        if found is None:
+            return None
+        name, number = found
+        if self._last_ids is None or self._last_ids[:2] != (salt.folder_name, name):
+            arrays = self._read(salt, name, {"salt": salt.text.hex()})
+            if arrays is None:
+                return None
+            self._last_ids = salt.folder_name, name, arrays
+        arrays = self._last_ids[2]
+        start = int(arrays["ends"][number - 1]) if number else 0
+        return arrays["ids"][start : int(arrays["ends"][number])].astype(np.int32)
+
+    def _index_texts(self, shelf: Shelf) -> None:
+        """Know which file holds which text's ids, by the headers of those that aren't known yet."""
+        with self._lock:
+            new = [name for name in shelf.entries if is_ids_name(name) and name not in shelf.indexed]
+        for name in new:
+            shelf.indexed.add(name)
+            for number, (path_hash, digest) in enumerate(read_facts(shelf.folder / name).get("texts", [])):
+                shelf.texts[path_hash, digest] = name, number
 
     def holds(self, salt: Salt, key: bytes) -> bool:
         """Is a block that ends at this key on disk, or on its way there?"""
@@ -191,8 +208,10 @@ class DiskTier:
 
         Waits for writes under way: what is written later is the business of those who purge first.
         """
-        self._purges += 1
+        self._purges[workspace] += 1
         self.flush(30.0)
+        self._list_folder()  # another worker may have written since
+        self._last_ids = None
         salt = Salt(workspace, b"")
         hashes = {salt.path_hash(path) for path in paths}
         removed = 0
@@ -225,18 +244,21 @@ class DiskTier:
         shelf = self._shelf(salt)
         pending = (salt.folder_name, mark)
         with self._lock:
-            if self._broken or size > self._budget or self._pending_bytes + size > _MOST_PENDING_BYTES:
+            if self._broken and self._clock() < self._broken_until:
+                return False
+            self._broken = ""
+            if size > self._budget or self._pending_bytes + size > _MOST_PENDING_BYTES:
                 return False
             if pending in self._pending:
                 return True
             self._pending.add(pending)
             self._pending_bytes += size
             self._idle.clear()
-        purges = self._purges
+        purges = self._purges[salt.workspace]
 
         def job() -> None:
             try:
-                if purges == self._purges:
+                if purges == self._purges[salt.workspace]:
                     self._write_now(shelf, name, arrays, facts | {"salt": salt.text.hex()})
             finally:
                 with self._lock:
@@ -255,6 +277,7 @@ class DiskTier:
                 job()
             except OSError as error:
                 self._broken = f"can't be written to ({error.strerror})"
+                self._broken_until = self._clock() + _RETRY_SECONDS
                 _log.warning("the cache folder %s; state is kept in memory only", self._broken)
                 with contextlib.suppress(Empty):
                     while True:  # nothing further will fit either
@@ -279,6 +302,8 @@ class DiskTier:
     # --- the budget -------------------------------------------------------------------------------------
 
     def _enforce_budget(self) -> None:
+        if self._clock() - self._listed_at > _LISTING_SECONDS:
+            self._list_folder()  # other workers write there too
         if self._used <= self._budget:
             return
         with self._lock:
@@ -317,8 +342,14 @@ class DiskTier:
 
     def _list_folder(self) -> None:
         try:
-            self._shelves = list_shelves(self._folder, self._clock())
+            found = list_shelves(self._folder, self._clock())
         except OSError as error:
             self._broken = f"can't be used ({error.strerror})"
-        sizes = (entry.size for shelf in self._shelves.values() for entry in shelf.entries.values())
-        self._used = sum(sizes)
+            self._broken_until = self._clock() + _RETRY_SECONDS
+            return
+        with self._lock:
+            for name, shelf in found.items():
+                self._shelves.setdefault(name, shelf).take_over(shelf)
+            sizes = (entry.size for shelf in self._shelves.values() for entry in shelf.entries.values())
+            self._used = sum(sizes)
+            self._listed_at = self._clock()

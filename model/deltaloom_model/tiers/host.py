@@ -22,16 +22,14 @@ from deltaloom_model.token_sequence import TokenIds
 
 @dataclass(eq=False)
 class _HostSpan:
-    """The written tokens of a span: [attention layers, key heads, length, width] each."""
+    """A span's first `length` tokens, in buffers of its capacity: [attention layers, key heads, capacity, width]
+    each."""
 
     keys: Tensor
     values: Tensor
+    length: int = 0
     holders: int = 0
     again: ref[KVSpan] | None = None  # the same on the device, while something there uses it
-
-    @property
-    def length(self) -> int:
-        return self.keys.shape[2]
 
     @property
     def nbytes(self) -> int:
@@ -122,26 +120,31 @@ class HostTier:
         """What `status` shows."""
         return TierInfo("host", self._budget, self._used, len(self._held), self._hits)
 
+    def _empty(self, like: Tensor) -> Tensor:
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=self._device.type == "cuda")
+
     def _to_host(self, tensor: Tensor) -> Tensor:
-        pinned = self._device.type == "cuda"
-        copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
-        return copy.copy_(tensor)
+        return self._empty(tensor).copy_(tensor)
 
     def _copied(self, span: KVSpan) -> _HostSpan:
         known = self._copies.get(span)
         copy = known() if known is not None else None
-        if copy is None or copy.length < span.length:  # it has grown since
-            written = slice(0, span.length)
-            copy = _HostSpan(
-                self._to_host(span.keys[:, :, written]), self._to_host(span.values[:, :, written])
-            )
+        if copy is None:
+            copy = _HostSpan(self._empty(span.keys), self._empty(span.values))
             self._copies[span] = ref(copy)
+        if copy.length < span.length:  # it has grown since
+            new = slice(copy.length, span.length)
+            copy.keys[:, :, new] = span.keys[:, :, new]
+            copy.values[:, :, new] = span.values[:, :, new]
+            copy.length = span.length
         return copy
 
     def _span_again(self, copy: _HostSpan, length: int) -> KVSpan:
         span = copy.again() if copy.again is not None else None
-        if span is None:
-            span = KVSpan.of(copy.keys.to(self._device, copy=True), copy.values.to(self._device, copy=True))
+        if span is None or span.length < length:
+            written = slice(0, copy.length)
+            keys, values = (x[:, :, written].to(self._device, copy=True) for x in (copy.keys, copy.values))
+            span = KVSpan.of(keys, values)
             copy.again = ref(span)
             self._copies[span] = ref(copy)
         assert span.length >= length

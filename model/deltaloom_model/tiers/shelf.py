@@ -5,6 +5,7 @@ Invariant: only a folder that is this user's alone is read from or written to, a
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -43,11 +44,19 @@ class Entry:
 
 @dataclass(slots=True)
 class Shelf:
-    """The files of one salt, in a folder of their own: blocks by key, and all files by name."""
+    """The files of one salt, in a folder of their own: blocks by key, and all files by name. `texts` says in
+    which file, as the how manieth, the ids of (path's hash, digest) stand, for all files `indexed`."""
 
     folder: Path
     blocks: dict[bytes, BlockRef] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
+    texts: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    indexed: set[str] = field(default_factory=set)
+
+    def take_over(self, listed: Shelf) -> None:
+        """This is what lies in the folder now."""
+        self.blocks, self.entries = listed.blocks, listed.entries
+        self._forget_texts(self.indexed - set(self.entries))
 
     def add(self, name: str, entry: Entry) -> None:
         """This file is there."""
@@ -60,8 +69,14 @@ class Shelf:
         ref = BlockRef.parse(name)
         if ref is not None and self.blocks.get(ref.key) == ref:
             del self.blocks[ref.key]
+        self._forget_texts({name} & self.indexed)
         entry = self.entries.pop(name, None)
         return entry.size if entry else 0
+
+    def _forget_texts(self, names: set[str]) -> None:
+        if names:
+            self.indexed -= names
+            self.texts = {key: found for key, found in self.texts.items() if found[0] not in names}
 
 
 def list_shelves(folder: Path, now: float) -> dict[str, Shelf]:
@@ -75,14 +90,21 @@ def list_shelves(folder: Path, now: float) -> dict[str, Shelf]:
         raise PermissionError(1, "it isn't a private folder of yours")
     with os.scandir(folder) as found:
         folders = [Path(entry.path) for entry in found if entry.is_dir(follow_symlinks=False)]
-    return {path.name: _list_shelf(path, now) for path in folders}
+    shelves: dict[str, Shelf] = {}
+    for path in folders:
+        with contextlib.suppress(OSError):  # one that goes meanwhile, or can't be read, is none
+            shelves[path.name] = _list_shelf(path, now)
+    return shelves
 
 
 def _list_shelf(folder: Path, now: float) -> Shelf:
     shelf = Shelf(folder)
     with os.scandir(folder) as found:
         for entry in found:
-            info = entry.stat(follow_symlinks=False)
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # another worker's temporary file, renamed by now
+                continue
             if entry.name.startswith("tmp-"):
                 if now - info.st_mtime > _OLD_TEMPORARY_SECONDS:
                     Path(entry.path).unlink(missing_ok=True)

@@ -9,12 +9,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 
-from deltaloom_model.api import Segment
+from deltaloom_model.api import Segment, text_digest
 
 from .compaction import LogState
 from .layout import BaseFile
-from .log import EMPTY_DIGEST, Log, LogEntry
-from .versions import Key, Version, Versions, base_hash, live_hash
+from .log import EMPTY_DIGEST, Log, LogEntry, estimated_tokens
+from .versions import (
+    MODULUS,
+    Key,
+    Version,
+    Versions,
+    base_hash,
+    base_part,
+    live_hash,
+    shown_hash,
+)
 
 Change = tuple[str, str | None]
 """A path, and the text that it has to show from now on; None where it is gone."""
@@ -152,14 +161,20 @@ class Layers:
             self._take_up(version)
             return True
         # The log as it stood at some earlier moment may show the same, with another document active then.
-        entries, newest = self.log.entries, dict[str, str | None]()
-        for count in range(len(entries)):
-            if self._key(self.base, newest) == wanted:
+        total, shown = self._key(self.base, {})[1], dict[str, int]()
+        entries = self.log.entries
+        for count, entry in enumerate(entries):
+            if total == wanted[1]:
                 self.log.restore(entries[:count], min(self.log.kept, count))
                 self._changed()
                 return True
-            segment = entries[count].segment
-            newest[segment.path] = None if segment.tombstone else segment.digest
+            segment = entry.segment
+            if segment.path == self.active:
+                continue
+            before = shown.get(segment.path, base_part(self.base, segment.path))
+            after = 0 if segment.tombstone else shown_hash(segment.path, segment.digest)
+            shown[segment.path] = after
+            total = (total - before + after) % MODULUS
         return False
 
     def _take_up(self, version: Version) -> None:
@@ -184,6 +199,11 @@ class Layers:
     def base_tokens(self) -> int:
         """Tokens of the base."""
         return sum(file.tokens for file in self.base.values())
+
+    def tokens_to_show(self, texts: Mapping[str, str]) -> int:
+        """About how much the log would grow if it had to show these texts by path."""
+        changed = (text for path, text in texts.items() if self.shown_digest(path) != text_digest(text))
+        return sum(estimated_tokens(text) for text in changed)
 
     def log_state(self, room: int) -> LogState:
         """What a compaction is weighed by."""

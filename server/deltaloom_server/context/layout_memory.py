@@ -15,8 +15,11 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from deltaloom_model.api import Segment, text_digest
+
 from ..logs import get_logger
 from .layout import BaseFile, Form
+from .log import LogEntry
 
 FORMAT = 1
 _MOST_BYTES = 64 << 20
@@ -55,6 +58,17 @@ class RememberedEntry(msgspec.Struct, frozen=True, array_like=True):
     digest: str
     tombstone: bool
     tokens: int
+
+    @classmethod
+    def of(cls, entry: LogEntry, tokens: int) -> RememberedEntry:
+        segment = entry.segment
+        return cls(segment.path, segment.digest, segment.tombstone, tokens)
+
+    def log_entry(self, number: int, live: str | None) -> LogEntry:
+        """The entry again, with its text where the file still holds it."""
+        segment = Segment(self.path, self.digest, "log", tombstone=self.tombstone)
+        held = live is not None and text_digest(live) == self.digest
+        return LogEntry(segment, live if held and live else "", number, is_lost=not (held or self.tombstone))
 
 
 class LayoutMemory(msgspec.Struct, frozen=True):

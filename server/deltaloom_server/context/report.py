@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .evidence import Form
 from .reasons import LeftOut
+
+if TYPE_CHECKING:
+    from .layers import Layers
 
 Region = Literal["base", "log", "open"]
 
@@ -38,3 +41,19 @@ class ContextReport:
     def left_out_by_reason(self) -> dict[str, int]:
         """How many paths each reason keeps out, the most frequent first."""
         return dict(Counter(entry.reason.value for entry in self.left_out).most_common())
+
+
+def reported_files(layers: Layers, open_tokens: int) -> tuple[ReportedFile, ...]:
+    """Base, log and the open file in order; `open_tokens` are the active document's."""
+    files: list[ReportedFile] = []
+    active, log = layers.active, layers.log
+    for file in layers.base.values():
+        current = log.newest(file.path) is None and file.path != active
+        files.append(ReportedFile(file.path, "base", file.tokens, current, file.form))
+    for entry in log:
+        path = entry.segment.path
+        current = log.newest(path) is entry and path != active
+        files.append(ReportedFile(path, "log", log.tokens_of(entry), current))
+    if active is not None:
+        files.append(ReportedFile(active, "open", open_tokens))
+    return tuple(files)

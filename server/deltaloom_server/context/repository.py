@@ -18,17 +18,16 @@ from deltaloom_model.api import Segment, text_digest
 
 from ..errors import UnknownDocument
 from ..settings import ContextSettings
+from .admission import judge_admission, reason_of_path
 from .compaction import LogState
 from .layers import Change, Layers
 from .layout import BaseFile, BasePlan, Budget, Evidence, Form
 from .layout_memory import LayoutMemory, RememberedEntry, RememberedFile
-from .log import LogEntry, estimated_tokens
+from .log import estimated_tokens
 from .planning import PlanRequest
-from .reading import judge_text
 from .reasons import FORBIDDEN, LeftOut, Reason
-from .report import ContextReport, ReportedFile
+from .report import ContextReport, reported_files
 from .roots import Root, shown_path
-from .secrets import has_secret_name
 
 Content = str | Reason | None
 """A file on disk: its text, why it may not be shown, or None where it is gone (`reading.load_text`)."""
@@ -147,14 +146,13 @@ class RepositoryContext:
 
     def room_for(self, contents: Mapping[str, Content], budget: Budget) -> bool:
         """Would what these files hold now fit into the log until the next compaction?"""
-        added = sum(
-            estimated_tokens(content)
-            for path, content in contents.items()
-            if isinstance(content, str)
-            and path not in self._documents
-            and self._layers.shown_digest(path) != text_digest(content)
-        )
-        return self._layers.log.new_tokens + added <= budget.log
+        texts = {path: text for path, text in contents.items() if isinstance(text, str)}
+        closed = {path: text for path, text in texts.items() if path not in self._documents}
+        return self._layers.log.new_tokens + self._layers.tokens_to_show(closed) <= budget.log
+
+    def changed_since(self, revision: int) -> dict[str, Content]:
+        """What the disk was said to hold after this revision, by path."""
+        return {path: content for path, (at, content) in self._since.items() if at > revision}
 
     def log_fits(self, budget: Budget) -> bool:
         """Does the log keep to its eighth?"""
@@ -181,10 +179,15 @@ class RepositoryContext:
 
     def exclude(self, path: str, reason: Reason) -> None:
         """Purge: `path` leaves base and log at once, whatever has to be read again for it."""
-        if self._layers.purge(path):
-            self._purged.add(path)
+        if self._layers.purge(path) or self._left_out.get(path) not in FORBIDDEN:
+            self._purged.add(path)  # some state may have read it, even where nothing here shows it any more
         self._left_out[path] = reason
         self.revision += 1
+
+    @property
+    def has_to_purge(self) -> bool:
+        """Would `take_purged` give anything?"""
+        return bool(self._purged)
 
     def take_purged(self) -> frozenset[str]:
         """Paths purged since the last call: kept state that shows them must go too."""
@@ -200,20 +203,11 @@ class RepositoryContext:
 
     def admission(self, path: str, text: str) -> Reason | None:
         """Why this text of `path` may not stand in base or log; None when it may."""
-        known = self._left_out.get(path)
-        if known in FORBIDDEN:
-            return known
-        folder = path.rpartition("/")[0]
-        while folder:
-            if folder + "/" in self._left_out:
-                return self._left_out[folder + "/"]
-            folder = folder.rpartition("/")[0]
-        if has_secret_name(path):
-            return Reason.SECRET
-        limit = self.settings.max_file_bytes
-        if len(text) > limit or (len(text) * 4 > limit and len(text.encode("utf-8", "replace")) > limit):
-            return Reason.OVERSIZE
-        return judge_text(text)
+        return judge_admission(path, text, self._left_out, self.settings.max_file_bytes)
+
+    def may_show(self, path: str) -> bool:
+        """May a prompt of this workspace show the file at all, whatever its text?"""
+        return reason_of_path(path, self._left_out) not in FORBIDDEN
 
     def _changes(self, lives: Mapping[str, Content], opened: Mapping[str, str] | None = None) -> list[Change]:
         """What has to be appended so that these paths show what lives; nothing where they do already.
@@ -287,24 +281,24 @@ class RepositoryContext:
         self._forms |= plan.forms
         self.revision += 1
         self._since = {path: entry for path, entry in self._since.items() if entry[0] > plan.revision}
-        for path, (_, content) in self._since.items():
-            if path not in self._documents:
-                self._settle({path: content})
-        for path in [*carried, *(path for path in self._documents if path not in carried)]:
-            if path != self.active:
-                self._settle_document(path)
+        lives = {path: entry[1] for path, entry in self._since.items() if path not in self._documents}
+        open_ones = [*carried, *(path for path in self._documents if path not in carried)]
+        documents = {path: self._documents[path] for path in open_ones if path != self.active}
+        self._settle(
+            lives | {path: document.text for path, document in documents.items()},
+            {path: document.opened for path, document in documents.items()},
+        )
         self._layers.settle()
 
     def memory(self, workspace: str, budget: Budget, model: str) -> LayoutMemory:
         """What a later session needs to stand the same."""
         log = self._layers.log
-        segments = [(entry.segment, log.tokens_of(entry)) for entry in log]
         return LayoutMemory(
             workspace,
             budget.total,
             model,
             [RememberedFile.of(file) for file in self._layers.base.values()],
-            [RememberedEntry(s.path, s.digest, s.tombstone, tokens) for s, tokens in segments],
+            [RememberedEntry.of(entry, log.tokens_of(entry)) for entry in log],
             log.kept,
             frozenset(path for path in self._left_out if self.is_passed_over(path)),
             self._forms,
@@ -316,16 +310,11 @@ class RepositoryContext:
     ) -> None:
         """Stand as an earlier session left it; then the disk, as `contents` has it of all those paths, and
         the open documents are brought in as changes."""
-        files = [file.base_file() for file in memory.files]
-        entries = []
-        for number, entry in enumerate(memory.entries):
-            segment = Segment(entry.path, entry.digest, "log", tombstone=entry.tombstone)
-            content = contents.get(entry.path)
-            same = isinstance(content, str) and text_digest(content) == entry.digest
-            text = content if same and isinstance(content, str) else ""
-            entries.append(LogEntry(segment, text, number, is_lost=not (same or entry.tombstone)))
-            self._layers.log.record_tokens(segment, entry.tokens)
-        self._layers.recall(files, entries, memory.kept)
+        live = {path: content for path, content in contents.items() if isinstance(content, str)}
+        entries = [e.log_entry(number, live.get(e.path)) for number, e in enumerate(memory.entries)]
+        for remembered, entry in zip(memory.entries, entries, strict=True):
+            self._layers.log.record_tokens(entry.segment, remembered.tokens)
+        self._layers.recall([file.base_file() for file in memory.files], entries, memory.kept)
         self._left_out = {entry.path: entry.reason for entry in left_out}
         self._left_out |= dict.fromkeys(memory.passed_over, Reason.OVER_BUDGET)
         self._forms = dict(memory.forms)
@@ -404,21 +393,10 @@ class RepositoryContext:
 
     def report(self) -> ContextReport:
         """What stands in the context and what doesn't, and why."""
-        files: list[ReportedFile] = []
-        for file in self._layers.base.values():
-            current = self._layers.log.newest(file.path) is None and file.path != self.active
-            files.append(ReportedFile(file.path, "base", file.tokens, current, file.form))
-        for entry in self._layers.log:
-            path = entry.segment.path
-            current = self._layers.log.newest(path) is entry and path != self.active
-            files.append(ReportedFile(path, "log", self._layers.log.tokens_of(entry), current))
-        if self.active is not None:
-            tokens = estimated_tokens(self._documents[self.active].text)
-            files.append(ReportedFile(self.active, "open", tokens))
+        open_text = self._documents[self.active].text if self.active is not None else ""
         left_out = tuple(LeftOut(path, reason) for path, reason in sorted(self._left_out.items()))
-        return ContextReport(
-            self.revision, tuple(files), left_out, self._notes, self.base_tokens, self.log_tokens
-        )
+        files = reported_files(self._layers, estimated_tokens(open_text))
+        return ContextReport(self.revision, files, left_out, self._notes, self.base_tokens, self.log_tokens)
 
 
 def _digests(changes: Iterable[Change]) -> dict[str, str | None]:

@@ -18,7 +18,7 @@ from .layout import BaseFile
 from .log import LogEntry
 
 MOST_VERSIONS = 64
-_MODULUS = 1 << 128
+MODULUS = 1 << 128
 
 Key = tuple[str | None, int]
 """The active path, and the sum of the hashes of all other shown (path, digest) pairs."""
@@ -41,8 +41,13 @@ def shown_hash(path: str, digest: str) -> int:
 
 def base_hash(base: Mapping[str, BaseFile]) -> int:
     """The sum over all files of a base, by their texts on disk."""
-    files = (file for file in base.values() if file.form != "names")
-    return sum(shown_hash(file.path, file.source_digest) for file in files) % _MODULUS
+    return sum(base_part(base, path) for path in base) % MODULUS
+
+
+def base_part(base: Mapping[str, BaseFile], path: str) -> int:
+    """What a path adds to its base's sum."""
+    file = base.get(path)
+    return 0 if file is None or file.form == "names" else shown_hash(path, file.source_digest)
 
 
 def live_hash(
@@ -52,12 +57,11 @@ def live_hash(
     without the active path."""
     for path in {*newest, active} if active is not None else newest:
         assert path is not None
-        if (file := base.get(path)) is not None and file.form != "names":
-            total -= shown_hash(path, file.source_digest)
+        total -= base_part(base, path)
         digest = newest.get(path)
         if digest is not None and path != active:
             total += shown_hash(path, digest)
-    return total % _MODULUS
+    return total % MODULUS
 
 
 class Versions:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+import torch
 
 from deltaloom_model.api import ModelSpec, PurgeRequest
-from deltaloom_model.checkpoint import PrefixHash
+from deltaloom_model.checkpoint import Checkpoint, Contents, PrefixHash
 from deltaloom_model.tiers.host import HostTier
 
 EXACT = 1e-9
@@ -233,3 +235,26 @@ def test_killed_at_random_and_started_again_all_that_is_kept_is_exact(
         if rng.random() < 0.5:
             desk.engine.close = lambda: None  # killed
     assert sum(at > 0 for at in restored) > 10
+
+
+def test_a_span_that_grows_is_copied_to_the_host_once(new_engine: Callable[..., Any], model: Any) -> None:
+    engine = new_engine()
+    host = HostTier(1 << 30, engine.reader.model.device)
+    state = engine.reader.model.new_state()
+    state.reserve(640)
+    ids = np.arange(640, dtype=np.int32)
+    kept = []
+    for start in range(0, 640, 64):
+        hidden = engine.reader.read(state, ids[start : start + 64], "base")
+        kept.append(Checkpoint(bytes([start // 64]), state.save(), hidden, Contents("w", ()), None))
+        host.take(kept[-1])
+    span = state.views[0].span
+    assert host.info().used_bytes == span.nbytes + sum(c.nbytes for c in kept)
+    for checkpoint in kept:
+        back, hidden, _ = host.bring_back(checkpoint.key)
+        [view] = back.views
+        assert view.length == checkpoint.position
+        written = (slice(None), slice(None), slice(0, view.length))
+        assert torch.equal(view.span.keys[written], span.keys[written])
+        assert torch.equal(back.recurrent, checkpoint.state.recurrent)
+        assert torch.equal(hidden, checkpoint.hidden)

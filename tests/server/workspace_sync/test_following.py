@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from deltaloom_model.errors import RequestFailed
 from deltaloom_server import worker_feed
+from deltaloom_server.session import Session
+from deltaloom_server.workspace_sync import WorkspaceSync
 
 # -- reading a workspace -------------------------------------------------------------------------------------
 
@@ -207,3 +210,121 @@ async def test_a_layout_that_falls_due_during_a_compaction_is_made_after_it(rig:
     rig.sync.start()
     rig.client.open_gate.set()
     await rig.events.until(lambda: "d.py" in rig.shown and rig.sync.is_current)
+
+
+# -- rescans and purges --------------------------------------------------------------------------------------
+
+
+async def test_a_rescan_brings_in_what_is_new_changed_and_gone_without_a_new_layout(rig: Any) -> None:
+    await rig.begin()
+    (rig.root / "d.py").write_text("d = 4\n")
+    (rig.root / "a.py").write_text("a = 10\n")
+    (rig.root / "b.py").unlink()
+    rig.sync.request_rescan()
+    await rig.events.until(lambda: "d.py" in rig.shown and rig.sync.is_current)
+    assert rig.shown == {"a.py": "a = 10\n", "sub/c.py": rig.files["sub/c.py"], "d.py": "d = 4\n"}
+    assert not any(request.compaction for request in rig.client.syncs)
+    kinds = [segment.kind for segment in rig.client.syncs[-1].segments]
+    assert kinds == ["base"] * 3 + ["log"] * 3
+
+
+async def test_a_branch_switched_back_stands_as_before(rig: Any) -> None:
+    await rig.begin()
+    before = rig.client.syncs[-1].segments
+    (rig.root / "a.py").write_text("a = 10\n")
+    (rig.root / "b.py").unlink()
+    rig.sync.request_rescan()
+    await rig.events.until(lambda: "b.py" not in rig.shown and rig.sync.is_current)
+    (rig.root / "a.py").write_text(rig.files["a.py"])
+    (rig.root / "b.py").write_text(rig.files["b.py"])
+    rig.sync.request_rescan()
+    await rig.events.until(lambda: "b.py" in rig.shown and rig.sync.is_current)
+    assert rig.client.syncs[-1].segments == before
+
+
+async def test_more_than_the_log_can_take_is_laid_out_anew(rig: Any) -> None:
+    rig.client.context_limit = 400
+    await rig.begin()
+    (rig.root / "a.py").write_text("word " * 60 + "\n")
+    rig.sync.request_rescan()
+    await rig.events.until(lambda: "word" in rig.shown["a.py"] and rig.sync.is_current)
+    assert any(request.compaction for request in rig.client.syncs)
+    assert {segment.kind for segment in rig.client.syncs[-1].segments} == {"base"}
+
+
+async def test_a_file_that_becomes_ignored_is_purged_before_anything_else_is_read(rig: Any) -> None:
+    await rig.begin()
+    (rig.root / ".deltaloomignore").write_text("b.py\n")
+    rig.sync.request_rescan()
+    await rig.events.until(lambda: rig.client.purges and rig.sync.is_current)
+    [purge] = rig.client.purges
+    assert (purge.workspace, purge.paths) == (rig.session.workspace, ["b.py"])
+    assert "b.py" not in rig.shown
+    assert rig.session.context.take_purged() == frozenset()
+
+
+async def test_a_purge_that_fails_is_made_up_for(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.begin()
+    purge, failures = rig.client.purge, [RequestFailed("Gone."), RequestFailed("Gone.")]
+
+    async def failing(request: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await purge(request)
+
+    monkeypatch.setattr(rig.client, "purge", failing)
+    (rig.root / ".deltaloomignore").write_text("b.py\n")
+    rig.sync.request_rescan()
+    await rig.events.until(lambda: rig.client.purges and rig.sync.is_current)
+    assert not failures
+    assert rig.client.purges[-1].paths == ["b.py"]
+
+
+async def test_a_context_that_another_session_took_away_is_given_again(rig: Any) -> None:
+    await rig.begin()
+    before = len(rig.client.syncs)
+    rig.sync.note_lost()
+    await rig.events.until(lambda: len(rig.client.syncs) > before and rig.sync.is_current)
+
+
+async def next_session(rig: Any, name: str) -> WorkspaceSync:
+    session = Session(name)
+    session.configure(None, [str(rig.root)])
+    session.begin_context()
+    sync = WorkspaceSync(
+        session, rig.client, rig.server.notices, rig.board, rig.server.executor, rig.events.note
+    )
+    sync.start()
+    await rig.events.until(lambda: sync.is_current)
+    return sync
+
+
+async def leave_with_a_log(rig: Any) -> list[Any]:
+    """A session ends with a saved change in its log; the segments as they stood."""
+    await rig.begin()
+    rig.open("a.py", "a = 10\n")
+    rig.open("b.py", rig.files["b.py"])
+    (rig.root / "a.py").write_text("a = 10\n")
+    rig.select("b.py")
+    await rig.sync.flush()
+    stood: list[Any] = rig.client.syncs[-1].segments
+    await rig.sync.close()
+    return stood
+
+
+async def test_what_is_laid_out_is_remembered_for_the_next_session(rig: Any) -> None:
+    stood = await leave_with_a_log(rig)
+    assert stood[-1].kind == "log"
+    sync = await next_session(rig, "another")
+    assert rig.client.syncs[-1].session == "another"
+    assert rig.client.syncs[-1].segments == stood
+    await sync.close()
+
+
+async def test_a_remembered_text_that_nobody_has_any_more_is_done_without(rig: Any) -> None:
+    await leave_with_a_log(rig)
+    rig.client.lose_everything()
+    sync = await next_session(rig, "another")
+    assert rig.shown == {**rig.files, "a.py": "a = 10\n"}
+    assert {segment.kind for segment in rig.client.syncs[-1].segments} == {"base"}
+    await sync.close()
