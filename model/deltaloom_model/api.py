@@ -350,8 +350,8 @@ class Engine(Protocol):
     def status(self) -> EngineStatus: ...
 
     def idle(self) -> None:
-        """Nothing has arrived for a second: time to write down what is worth keeping; short, and nothing where
-        that has been done. Called some times in a row."""
+        """Nothing has arrived for a second: time to write down what is worth keeping; short, and next to
+        nothing where that has been done. Called some times in a row."""
         ...
 
     def close(self) -> None:

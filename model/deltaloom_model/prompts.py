@@ -206,8 +206,8 @@ def bounded_prefix(prefix: str) -> str:
 
 
 def bounded_line(typed: str) -> str:
-    """At most the last 4,096 characters of a huge line, cut where it moves in steps of 1,024: a keystroke must
-    not move all that comes after the cut."""
+    """At most the last 4,096 characters of a huge line; the cut moves in steps of 1,024, not at every
+    keystroke, which would have all that comes after it read again."""
     cut = len(typed) - _LINE_CHARACTERS
     return typed if cut <= 0 else typed[-(-cut // _LINE_STEP) * _LINE_STEP :]
 

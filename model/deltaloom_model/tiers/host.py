@@ -22,8 +22,8 @@ from deltaloom_model.token_sequence import TokenIds
 
 @dataclass(eq=False)
 class _HostSpan:
-    """A span's first `length` tokens, in buffers of its capacity: [attention layers, key heads, capacity, width]
-    each."""
+    """A span's first `length` tokens, in buffers of its whole capacity, each [attention layers, key heads,
+    capacity, width]."""
 
     keys: Tensor
     values: Tensor

@@ -365,7 +365,7 @@ class RepositoryContext:
         return self._layers.log.tokens
 
     def segments(self) -> tuple[Segment, ...]:
-        """Base, then log, as a `SyncRequest` takes them; the same object until one of them changes."""
+        """As a `SyncRequest` takes them; the same object until one of them changes."""
         return self._layers.segments()
 
     def uncounted(self) -> tuple[list[Segment], dict[str, str]]:
