@@ -154,7 +154,7 @@ def test_each_context_pins_its_own_end_and_nothing_else(desk: Any, new_desk: Cal
     other = new_desk(desk.engine, session="two")
     other.base = dict(BASE)
     for turn in range(3):
-        desk.log.append(("shop/user.py", f"user = {turn}\n"))
+        desk.log.append(("shop/user.py", f"user = {turn}\n" * 40))  # some passes long
         assert desk.sync(most=1) is None
         desk.sync()
         desk.sync()
