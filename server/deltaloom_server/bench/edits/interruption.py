@@ -5,6 +5,7 @@ Invariant: a run that is ended by a supervisor or a closed terminal tidies up as
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Ctrl-C reaches the processes that were started as well. Where one ends just while asyncio closes it,
+    # asyncio has noted its end in one place and then warns that it can't in another.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     before = {number: signal.signal(number, _interrupt) for number in _ENDING}
     try:
         yield
