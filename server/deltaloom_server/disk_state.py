@@ -6,19 +6,10 @@ Invariant: blocking functions for an executor thread; nothing here touches the c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
 from .context.reading import load_text
-from .context.reasons import FORBIDDEN, Reason, ScanResult
+from .context.reasons import FORBIDDEN, Reason, ScanResult, reason_of_folders
 from .context.repository import Content
-
-
-@dataclass(frozen=True)
-class DiskState:
-    """A scan, and the content of each path asked for, of new files too."""
-
-    scan: ScanResult
-    contents: dict[str, Content]
 
 
 def read_disk(
@@ -26,7 +17,7 @@ def read_disk(
     known: Collection[str],
     is_passed_over: Callable[[str], bool],
     max_bytes: int,
-) -> DiskState:
+) -> dict[str, Content]:
     """The content of all `known` paths and of files that are new, those passed over excepted."""
     files = {file.path: file for file in scan.files}
     reasons = {entry.path: entry.reason for entry in scan.left_out}
@@ -37,7 +28,7 @@ def read_disk(
     for path, file in files.items():
         if path in known or not is_passed_over(path):
             contents[path] = load_text(file.absolute, max_bytes)
-    return DiskState(scan, contents)
+    return contents
 
 
 def forbidden_among(scan: ScanResult, paths: Collection[str]) -> dict[str, Reason]:
@@ -49,9 +40,4 @@ def forbidden_among(scan: ScanResult, paths: Collection[str]) -> dict[str, Reaso
 
 def _reason(path: str, reasons: dict[str, Reason]) -> Reason | None:
     """Why a path isn't among the files: its own reason, a folder's above it, or None where it is gone."""
-    found = reasons.get(path)
-    folder = path.rpartition("/")[0]
-    while found is None and folder:
-        found = reasons.get(folder + "/")
-        folder = folder.rpartition("/")[0]
-    return found
+    return reasons.get(path) or reason_of_folders(path, reasons)

@@ -24,8 +24,7 @@ from .worker_feed import WorkerFeed
 if TYPE_CHECKING:
     from .context.layout_memory import LayoutMemory
     from .context.reasons import ScanResult
-    from .context.repository import RepositoryContext
-    from .disk_state import DiskState
+    from .context.repository import Content, RepositoryContext
 
 FALLBACK_TOKENS = 4096
 
@@ -94,9 +93,11 @@ class LayoutMaker:
         recalled = memory if memory_serves else None
         if recalled is not None:
             began = context.revision
-            disk = await self._read_disk(context, scan, recalled.paths(), recalled.passed_over.__contains__)
+            contents = await self._read_disk(
+                context, scan, recalled.paths(), recalled.passed_over.__contains__
+            )
             self._session.publish_text()
-            context.recall(recalled, scan.left_out, disk.contents | context.changed_since(began))
+            context.recall(recalled, scan.left_out, contents | context.changed_since(began))
         if recalled is None or not context.log_fits(budget):
             plan = await self.plan(context, scan)
             self._session.publish_text()
@@ -109,12 +110,12 @@ class LayoutMaker:
 
         began = context.revision
         scan = await self.scan(context)
-        disk = await self._read_disk(context, scan, context.known_paths(), context.is_passed_over)
+        contents = await self._read_disk(context, scan, context.known_paths(), context.is_passed_over)
         if self._session.context is not context:
             return True
         self._session.publish_text()
         context.forget_forbidden(forbidden_among(scan, context.known_paths()))
-        contents = disk.contents | context.changed_since(began)  # which was read later
+        contents |= context.changed_since(began)  # which was read later
         context.go_back_to(contents)
         if not context.room_for(contents, self.budget):
             return False
@@ -127,7 +128,7 @@ class LayoutMaker:
         scan: ScanResult,
         known: Collection[str],
         is_passed_over: Callable[[str], bool],
-    ) -> DiskState:
+    ) -> dict[str, Content]:
         """What the disk says of known and new files."""
         from .disk_state import read_disk
 

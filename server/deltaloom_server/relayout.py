@@ -89,9 +89,7 @@ class Relayout:
                 return False
 
             def show(update: SyncProgress) -> None:
-                if update.total:
-                    percentage = min(100, 100 * update.done // update.total)
-                    progress.report(f"re-reading {percentage}%", percentage)
+                progress.report_share("re-reading", update.done, update.total)
 
             preview = context.preview(plan)
             if await self._feed.bring(preview, preview.segments(), show, compaction=True) is None:

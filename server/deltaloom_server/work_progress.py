@@ -45,6 +45,12 @@ class WorkProgress:
         if self._begun and not self._ended:
             self._send(types.WorkDoneProgressReport(message=message, percentage=percentage))
 
+    def report_share(self, verb: str, done: int, total: int) -> None:
+        """`verb` and how much of `total` is done, in percent; nothing while the total isn't known."""
+        if total:
+            percentage = min(100, 100 * done // total)
+            self.report(f"{verb} {percentage}%", percentage)
+
     async def begin_when_accepted(self) -> None:
         """Ask the client for the token, and begin when it agrees and the work isn't over yet."""
         if self._channel is None:

@@ -385,9 +385,8 @@ class WorkspaceSync:
 
     def _show(self, update: SyncProgress, progress: WorkProgress | None) -> None:
         self.done, self.total = update.done, update.total
-        if progress is not None and update.total:
-            percentage = min(100, 100 * update.done // update.total)
-            progress.report(f"indexing {percentage}%", percentage)
+        if progress is not None:
+            progress.report_share("indexing", update.done, update.total)
 
     # -- for the next session ----------------------------------------------------------------------------
 

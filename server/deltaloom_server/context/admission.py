@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .reading import judge_text
-from .reasons import FORBIDDEN, Reason
+from .reasons import FORBIDDEN, Reason, reason_of_folders
 from .secrets import has_secret_name
 
 
@@ -18,11 +18,8 @@ def reason_of_path(path: str, left_out: Mapping[str, Reason]) -> Reason | None:
     known = left_out.get(path)
     if known in FORBIDDEN:
         return known
-    folder = path.rpartition("/")[0]
-    while folder:
-        if folder + "/" in left_out:
-            return left_out[folder + "/"]
-        folder = folder.rpartition("/")[0]
+    if (above := reason_of_folders(path, left_out)) is not None:
+        return above
     return Reason.SECRET if has_secret_name(path) else None
 
 

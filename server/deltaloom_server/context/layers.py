@@ -52,14 +52,14 @@ class Layers:
         """The digest of the text that is shown for `path` (of an outline: of what it was taken from)."""
         entry = self.log.newest(path)
         if entry is not None:
-            return None if entry.segment.tombstone else entry.segment.digest
+            return entry.shown_digest
         file = self.base.get(path)
-        return file.source_digest if file is not None and file.form != "names" else None
+        return file.source_digest if file is not None and file.is_file else None
 
     def paths(self) -> set[str]:
         """Every path of base and log."""
-        named = {path for path, file in self.base.items() if file.form != "names"}
-        return named.union(entry.segment.path for entry in self.log)
+        files = {path for path, file in self.base.items() if file.is_file}
+        return files.union(entry.segment.path for entry in self.log)
 
     def known_paths(self) -> set[str]:
         """The same, and those of earlier versions."""
@@ -85,27 +85,15 @@ class Layers:
 
     # -- changes -----------------------------------------------------------------------------------------
 
-    def bring(self, changes: Sequence[Change], revision: int, digests: Mapping[str, str | None]) -> None:
-        """Show these texts from now on: an earlier version that does, or each appended. `digests` are the
-        texts' own, None for what is gone."""
-        if self._go_back(digests):
+    def show(self, changes: Sequence[Change], revision: int, activated: str | None = None) -> None:
+        """Show these texts from now on: an earlier version that does, or each appended. The copies of a
+        document that was just `activated` no longer matter."""
+        if self._go_back({path: None if text is None else text_digest(text) for path, text in changes}):
             return
+        if activated is not None:
+            self.log.take_back(activated)
         for path, text in changes:
             self.log.append(path, text, revision)
-        self._changed()
-
-    def activate(self, path: str | None, changes: Sequence[Change], revision: int,
-                 digests: Mapping[str, str | None]) -> None:  # fmt: skip
-        """Make `path` the active document, whose own copies no longer matter, and show `changes`."""
-        if path == self.active and not changes:
-            return
-        self.active = path
-        if self._go_back(digests):
-            return
-        if path is not None:
-            self.log.take_back(path)
-        for changed, text in changes:
-            self.log.append(changed, text, revision)
         self._changed()
 
     def purge(self, path: str) -> bool:
@@ -162,18 +150,17 @@ class Layers:
             return True
         # The log as it stood at some earlier moment may show the same, with another document active then.
         total, shown = self._key(self.base, {})[1], dict[str, int]()
-        entries = self.log.entries
-        for count, entry in enumerate(entries):
+        for count, entry in enumerate(self.log.entries):
             if total == wanted[1]:
-                self.log.restore(entries[:count], min(self.log.kept, count))
+                self.log.cut(count)
                 self._changed()
                 return True
-            segment = entry.segment
-            if segment.path == self.active:
+            path, digest = entry.segment.path, entry.shown_digest
+            if path == self.active:
                 continue
-            before = shown.get(segment.path, base_part(self.base, segment.path))
-            after = 0 if segment.tombstone else shown_hash(segment.path, segment.digest)
-            shown[segment.path] = after
+            before = shown.get(path, base_part(self.base, path))
+            after = 0 if digest is None else shown_hash(path, digest)
+            shown[path] = after
             total = (total - before + after) % MODULUS
         return False
 

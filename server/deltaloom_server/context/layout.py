@@ -65,6 +65,11 @@ class BaseFile:
     weight: float = 1.0
 
     @property
+    def is_file(self) -> bool:
+        """Is this a file's own segment, not a list of names?"""
+        return self.form != "names"
+
+    @property
     def source_digest(self) -> str:
         """The digest of the disk's text."""
         return self.source or self.digest

@@ -26,6 +26,11 @@ class LogEntry:
     revision: int
     is_lost: bool = False
 
+    @property
+    def shown_digest(self) -> str | None:
+        """The digest of the text that it shows; None where it says that the file is gone."""
+        return None if self.segment.tombstone else self.segment.digest
+
 
 def estimated_tokens(text: str) -> int:
     """A careful guess until the worker has counted (code takes 3 to 4 bytes a token)."""
@@ -65,12 +70,16 @@ class Log:
         self._entries.append(entry)
         self._newest[path] = entry
 
-    def take_back(self, path: str) -> bool:
+    def take_back(self, path: str) -> None:
         """Remove the entries of `path` that stand at the very end, as nothing has been read after them."""
-        before = len(self._entries)
-        while self._entries and self._entries[-1].segment.path == path:
-            self._entries.pop()
-        return self._changed(before)
+        left = len(self._entries)
+        while left and self._entries[left - 1].segment.path == path:
+            left -= 1
+        self.cut(left)
+
+    def cut(self, count: int) -> None:
+        """Have the first `count` entries only."""
+        self.restore(self._entries[:count], min(self._kept, count))
 
     @property
     def entries(self) -> tuple[LogEntry, ...]:
@@ -97,10 +106,7 @@ class Log:
 
     def newest_digests(self) -> dict[str, str | None]:
         """The digest that holds for each path in the log; None for what is gone."""
-        return {
-            path: None if entry.segment.tombstone else entry.segment.digest
-            for path, entry in self._newest.items()
-        }
+        return {path: entry.shown_digest for path, entry in self._newest.items()}
 
     def kept_paths(self) -> set[str]:
         """Paths whose newest entry outlived a compaction."""
@@ -111,18 +117,10 @@ class Log:
         """Copies that a later one supersedes."""
         return [entry for entry in self._entries if self._newest[entry.segment.path] is not entry]
 
-    def purge(self, path: str) -> bool:
+    def purge(self, path: str) -> None:
         """Remove every entry of `path`, wherever it stands."""
-        before = len(self._entries)
-        self._entries = [entry for entry in self._entries if entry.segment.path != path]
-        return self._changed(before)
-
-    def _changed(self, before: int) -> bool:
-        if len(self._entries) == before:
-            return False
-        self._newest = {entry.segment.path: entry for entry in self._entries}
-        self._kept = min(self._kept, len(self._entries))
-        return True
+        left = [entry for entry in self._entries if entry.segment.path != path]
+        self.restore(left, min(self._kept, len(left)))
 
     def record_tokens(self, segment: Segment, tokens: int) -> None:
         """Remember the worker's count for a segment."""

@@ -5,6 +5,7 @@ Invariant: every path that was seen is in exactly one of the two lists of a `Sca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -30,6 +31,16 @@ class Reason(Enum):
     NESTED_REPOSITORY = "nested git repository"
     NAME_ONLY = "over budget, in as a name only"
     OVER_BUDGET = "over budget"
+
+
+def reason_of_folders(path: str, left_out: Mapping[str, Reason]) -> Reason | None:
+    """Why a folder above this path was left out as a whole (it ends with a slash in `left_out`), or None."""
+    folder = path.rpartition("/")[0]
+    while folder:
+        if (reason := left_out.get(folder + "/")) is not None:
+            return reason
+        folder = folder.rpartition("/")[0]
+    return None
 
 
 FORBIDDEN = frozenset(

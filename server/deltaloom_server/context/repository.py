@@ -93,8 +93,8 @@ class RepositoryContext:
             self._settle({path: disk}, {path: document.opened})
             return
         changes = self._changes({path: disk}, {path: document.opened})
-        self._layers.activate(None, changes, self.revision, _digests(changes))
-        self._shown(changes)
+        self._layers.active = None
+        self._show(changes)
 
     def activate(self, path: str | None) -> None:
         """Make `path` the document that the next completion is for; the one left is logged if it changed."""
@@ -108,28 +108,21 @@ class RepositoryContext:
         if leaving is not None:
             document = self._documents[leaving]
             changes = self._changes({leaving: document.text}, {leaving: document.opened})
-        self._layers.activate(path, changes, self.revision, _digests(changes))
-        self._shown(changes)
+        self._layers.active = path
+        self._show(changes, activated=path)
 
     # -- disk --------------------------------------------------------------------------------------------
 
-    def file_changed_on_disk(self, path: str, content: Content) -> None:
-        """The disk holds something else now. For an open document the editor's text goes on holding, unless
-        the path itself may no longer be shown."""
-        self.files_changed_on_disk({path: content})
-
     def files_changed_on_disk(self, contents: Mapping[str, Content]) -> None:
-        """The same of several files at once: an earlier state that they lead back to is found as a whole."""
+        """The disk holds something else now; an earlier state that this leads back to is found as a whole.
+        For an open document the editor's text goes on, unless the path itself may no longer be shown."""
         self.revision += 1
-        for path, content in contents.items():
-            self._since[path] = self.revision, content
-            if isinstance(content, Reason) and content in FORBIDDEN:
-                self.exclude(path, content)
+        self._since |= {path: (self.revision, content) for path, content in contents.items()}
         self._settle(
             {
                 path: content
                 for path, content in contents.items()
-                if path not in self._documents and content not in FORBIDDEN
+                if path not in self._documents or content in FORBIDDEN
             }
         )
 
@@ -240,14 +233,14 @@ class RepositoryContext:
     def _settle(self, lives: Mapping[str, Content], opened: Mapping[str, str] | None = None) -> None:
         if changes := self._changes(lives, opened):
             self.revision += 1
-            self._layers.bring(changes, self.revision, _digests(changes))
-            self._shown(changes)
+            self._show(changes)
 
     def _settle_document(self, path: str) -> None:
         document = self._documents[path]
         self._settle({path: document.text}, {path: document.opened})
 
-    def _shown(self, changes: Iterable[Change]) -> None:
+    def _show(self, changes: Sequence[Change], activated: str | None = None) -> None:
+        self._layers.show(changes, self.revision, activated)
         for path, text in changes:
             if text is not None:
                 self._left_out.pop(path, None)
@@ -397,7 +390,3 @@ class RepositoryContext:
         left_out = tuple(LeftOut(path, reason) for path, reason in sorted(self._left_out.items()))
         files = reported_files(self._layers, estimated_tokens(open_text))
         return ContextReport(self.revision, files, left_out, self._notes, self.base_tokens, self.log_tokens)
-
-
-def _digests(changes: Iterable[Change]) -> dict[str, str | None]:
-    return {path: None if text is None else text_digest(text) for path, text in changes}

@@ -47,7 +47,7 @@ def base_hash(base: Mapping[str, BaseFile]) -> int:
 def base_part(base: Mapping[str, BaseFile], path: str) -> int:
     """What a path adds to its base's sum."""
     file = base.get(path)
-    return 0 if file is None or file.form == "names" else shown_hash(path, file.source_digest)
+    return shown_hash(path, file.source_digest) if file is not None and file.is_file else 0
 
 
 def live_hash(
@@ -99,7 +99,7 @@ class Versions:
 
     def paths(self) -> set[str]:
         """Every path that some version shows."""
-        shown = {path for base in self.bases() for path, file in base.items() if file.form != "names"}
+        shown = {path for base in self.bases() for path, file in base.items() if file.is_file}
         logged = (entry.segment.path for version in self._held.values() for entry in version.log)
         return shown.union(logged)
 

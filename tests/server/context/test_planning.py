@@ -159,7 +159,7 @@ async def test_switching_a_branch_back_finds_the_very_same_sequence(
     git(tmp_path, "switch", "-c", "topic")
     (tmp_path / "f1.py").unlink()
     write(tmp_path, {"f2.py": "changed"})
-    context.file_changed_on_disk("f2.py", "changed")
+    context.files_changed_on_disk({"f2.py": "changed"})
     git(tmp_path, "commit", "-am", "topic")
     assert await lay_out() != first
     git(tmp_path, "switch", "main")

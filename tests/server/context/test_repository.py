@@ -90,17 +90,17 @@ def test_undo_to_the_base_after_a_stale_copy_appends_again(context: RepositoryCo
 
 
 def test_disk_changes_of_closed_files_are_logged_and_of_open_ones_not(context: RepositoryContext) -> None:
-    context.file_changed_on_disk("c.py", "c1")
-    context.file_changed_on_disk("c.py", "c1")
-    context.file_changed_on_disk("a.py", "other text on disk")
-    context.file_changed_on_disk("new.py", "n")
+    context.files_changed_on_disk({"c.py": "c1"})
+    context.files_changed_on_disk({"c.py": "c1"})
+    context.files_changed_on_disk({"a.py": "other text on disk"})
+    context.files_changed_on_disk({"new.py": "n"})
     assert log_of(context) == ["c.py:c1", "new.py:n"]
 
 
 def test_deletion_and_rename_append_tombstones(context: RepositoryContext) -> None:
-    context.file_changed_on_disk("c.py", None)
-    context.file_changed_on_disk("d.py", "c0")
-    context.file_changed_on_disk("never_seen.py", None)
+    context.files_changed_on_disk({"c.py": None})
+    context.files_changed_on_disk({"d.py": "c0"})
+    context.files_changed_on_disk({"never_seen.py": None})
     segments = context.segments()[3:]
     assert segments == (
         Segment("c.py", text_digest(""), "log", tombstone=True), Segment("d.py", text_digest("c0"), "log")
@@ -145,7 +145,7 @@ def test_a_file_that_becomes_ignored_or_secret_is_purged(context: RepositoryCont
     context.document_changed("a.py", "a2")
     context.activate("b.py")
     revision = context.revision
-    context.file_changed_on_disk("a.py", reason)
+    context.files_changed_on_disk({"a.py": reason})
     assert {segment.path for segment in context.segments()} == {"b.py", "c.py"}
     assert context.revision > revision
     assert context.take_purged() == {"a.py"}
@@ -176,26 +176,26 @@ def test_documents_that_were_left_out_stay_out_when_edited(path: str) -> None:
 def test_a_file_that_can_no_longer_be_shown_becomes_a_tombstone(context: RepositoryContext) -> None:
     context.document_changed("a.py", "x" * 1001)
     context.activate(None)
-    context.file_changed_on_disk("c.py", Reason.INVALID_UTF8)
+    context.files_changed_on_disk({"c.py": Reason.INVALID_UTF8})
     assert [segment.tombstone for segment in context.segments()[3:]] == [True, True]
     assert {entry.path: entry.reason for entry in context.report().left_out} == {
         "a.py": Reason.OVERSIZE, "c.py": Reason.INVALID_UTF8
     }  # fmt: skip
-    context.file_changed_on_disk("c.py", "c2")
+    context.files_changed_on_disk({"c.py": "c2"})
     assert log_of(context)[-1] == "c.py:c2"
 
 
 def test_an_emptied_file_is_shown_empty(context: RepositoryContext) -> None:
-    context.file_changed_on_disk("c.py", Reason.EMPTY)
+    context.files_changed_on_disk({"c.py": Reason.EMPTY})
     assert context.segments()[-1] == Segment("c.py", text_digest(""), "log")
 
 
 def test_changes_during_planning_survive_the_new_layout(context: RepositoryContext) -> None:
-    context.file_changed_on_disk("b2.py", "before")
+    context.files_changed_on_disk({"b2.py": "before"})
     request = context.plan_request(Budget(1000))
-    context.file_changed_on_disk("c.py", "after")
-    context.file_changed_on_disk("gone.py", "x")
-    context.file_changed_on_disk("gone.py", None)
+    context.files_changed_on_disk({"c.py": "after"})
+    context.files_changed_on_disk({"gone.py": "x"})
+    context.files_changed_on_disk({"gone.py": None})
     context.set_base(
         base_of(
             {"a.py": "a0", "b.py": "b0", "b2.py": "before", "c.py": "c0", "gone.py": "x"}, request.revision

@@ -67,12 +67,12 @@ class ContextMachine(RuleBasedStateMachine):
     @rule(path=PATHS, text=TEXTS)
     def change_on_disk(self, path: str, text: str) -> None:
         self.disk[path] = text
-        self.context.file_changed_on_disk(path, text)
+        self.context.files_changed_on_disk({path: text})
 
     @rule(path=PATHS)
     def delete_on_disk(self, path: str) -> None:
         self.disk.pop(path, None)
-        self.context.file_changed_on_disk(path, None)
+        self.context.files_changed_on_disk({path: None})
 
     @rule()
     def compact(self) -> None:

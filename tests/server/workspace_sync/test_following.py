@@ -174,7 +174,7 @@ async def test_when_it_is_quiet_a_grown_log_is_compacted(rig: Any) -> None:
     (rig.root / "a.py").write_text(text)
     context = rig.session.context
     assert context is not None
-    context.file_changed_on_disk("a.py", text)
+    context.files_changed_on_disk({"a.py": text})
     await rig.sync.flush()
     assert [segment.kind for segment in rig.client.syncs[-1].segments].count("log") == 1
     rig.sync.note_edit()
@@ -190,7 +190,7 @@ async def _compacting(rig: Any) -> None:
     await rig.begin()
     text = "word " * 60 + "\n"
     (rig.root / "a.py").write_text(text)
-    rig.session.context.file_changed_on_disk("a.py", text)
+    rig.session.context.files_changed_on_disk({"a.py": text})
     await rig.sync.flush()
     rig.client.open_gate.clear()
     rig.sync._when_idle()
