@@ -1,0 +1,184 @@
+"""A Python text and its syntax tree, with positions in code points, as codemods and the gate work on it.
+
+Invariant: offsets are code points of `text`; a name is resolved through the file's own imports only, and one
+that is bound in any other way resolves to nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import accumulate
+
+from deltaloom_server.positions import split_lines
+from deltaloom_server.security.finding import Span
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Located = ast.expr | ast.stmt | ast.keyword | ast.arg | ast.alias | ast.excepthandler
+
+
+class Source:
+    """One text that parses. Make it with `parse`."""
+
+    def __init__(self, text: str, tree: ast.Module) -> None:
+        self.text = text
+        self.tree = tree
+        self.lines = split_lines(text)
+        self._starts = [0, *accumulate(map(len, self.lines[:-1]))]
+
+    @classmethod
+    def parse(cls, text: str) -> Source | None:
+        """None where Python's parser refuses the text, or runs out of stack or memory over it."""
+        try:
+            return cls(text, ast.parse(text))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+    # -- positions ---------------------------------------------------------------------------------------
+
+    def start(self, node: Located) -> int:
+        """Code points before a node."""
+        return self._offset(node.lineno, node.col_offset)
+
+    def end(self, node: Located) -> int:
+        """Code points before a node's end."""
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return self._offset(node.end_lineno, node.end_col_offset)
+
+    def segment(self, node: Located) -> str:
+        """The text of a node, as it is written."""
+        return self.text[self.start(node) : self.end(node)]
+
+    def line_start(self, line: int) -> int:
+        """Code points before a line (from 0); the text's length past the last."""
+        return self._starts[line] if line < len(self._starts) else len(self.text)
+
+    def line_of(self, offset: int) -> int:
+        """The line (from 0) in which the code point `offset` stands."""
+        return bisect_right(self._starts, offset) - 1
+
+    def span(self, node: Located) -> Span:
+        """A node's place, as findings give it."""
+        start, end = self.start(node), self.end(node)
+        first, last = self.line_of(start), self.line_of(end)
+        return Span(first, start - self._starts[first], last, end - self._starts[last])
+
+    def offset_of(self, line: int, column: int) -> int:
+        """Code points before a finding's position; clamped into the text."""
+        if line >= len(self._starts):
+            return len(self.text)
+        return min(self._starts[line] + column, self.line_start(line + 1))
+
+    def indent_of(self, node: ast.stmt) -> str:
+        """The white space before a statement's line."""
+        line = self.lines[node.lineno - 1]
+        return line[: len(line) - len(line.lstrip(" \t\f"))]
+
+    @property
+    def line_end(self) -> str:
+        """How this text ends its lines."""
+        first = self.lines[0]
+        return "\r\n" if first.endswith("\r\n") else "\r" if first.endswith("\r") else "\n"
+
+    # -- the tree ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def parents(self) -> dict[ast.AST, ast.AST]:
+        """Each node's parent."""
+        return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
+
+    def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
+        """From the parent to the module."""
+        while (parent := self.parents.get(node)) is not None:
+            yield parent
+            node = parent
+
+    def enclosing_function(self, node: ast.AST) -> Function | None:
+        """The innermost function around a node (not the node itself)."""
+        return next((one for one in self.ancestors(node) if isinstance(one, Function)), None)
+
+    def statement(self, node: ast.AST) -> ast.stmt:
+        """The innermost statement that holds a node, or is it."""
+        while not isinstance(node, ast.stmt):
+            node = self.parents[node]
+        return node
+
+    def nodes_at(self, span: Span) -> Iterator[ast.expr | ast.stmt]:
+        """Expressions and statements that begin on the span's first line and are no longer than needed: those
+        that begin nearest to the span come first, longer before shorter ones."""
+        at = self.offset_of(span.start_line, span.start_column)
+        found = [
+            node
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.expr | ast.stmt)
+            and node.lineno - 1 <= span.end_line
+            and (node.end_lineno or 0) - 1 >= span.start_line
+        ]
+        found.sort(key=lambda node: (abs(self.start(node) - at), -self.end(node)))
+        yield from found
+
+    def calls_at(self, span: Span) -> Iterator[ast.Call]:
+        """The calls among `nodes_at`, and then those around them."""
+        yield from (node for node in self.nodes_at(span) if isinstance(node, ast.Call))
+
+    # -- names -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def imports(self) -> dict[str, str]:
+        """What each name that an import binds stands for: {"sp": "subprocess", "loads": "pickle.loads"}.
+
+        `import a.b` binds "a" to "a". Relative imports keep their dots (".util.load"). A name that is bound
+        twice to different things is left out.
+        """
+        bound: dict[str, set[str]] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    name = alias.asname or alias.name.partition(".")[0]
+                    bound.setdefault(name, set()).add(alias.name if alias.asname else name)
+            elif isinstance(node, ast.ImportFrom):
+                module = "." * node.level + (node.module or "")
+                for alias in node.names:
+                    full = f"{module}.{alias.name}" if not module.endswith(".") else module + alias.name
+                    bound.setdefault(alias.asname or alias.name, set()).add(full)
+        return {name: one for name, (one, *more) in ((k, sorted(v)) for k, v in bound.items()) if not more}
+
+    def qualified(self, node: ast.expr) -> str:
+        """The imported thing that an expression names ("subprocess.run"), a builtin's bare name, or ""."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            return ""
+        if node.id in self.imports:
+            return ".".join((self.imports[node.id], *reversed(parts)))
+        return node.id if not parts and node.id not in self.bound_names else ""
+
+    @cached_property
+    def bound_names(self) -> frozenset[str]:
+        """Every name that the file binds anywhere: assigned, defined, imported, a parameter."""
+        names: set[str] = set(self.imports)
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+                names.add(node.id)
+            elif isinstance(node, Function | ast.ClassDef):
+                names.add(node.name)
+            elif isinstance(node, ast.arg):
+                names.add(node.arg)
+            elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+                names.add(node.name)
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        return frozenset(names)
+
+    def _offset(self, line: int, column_bytes: int) -> int:
+        """ast counts lines from 1 and columns in UTF-8 bytes."""
+        text = self.lines[line - 1]
+        if text.isascii():
+            return self._starts[line - 1] + column_bytes
+        head = text.encode("utf-8", "surrogatepass")[:column_bytes]
+        return self._starts[line - 1] + len(head.decode("utf-8", "surrogatepass"))
