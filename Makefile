@@ -13,6 +13,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c '$(supported)' >/dev/null 2>&1 && { echo $$p; break; }; done)
 # Contents, not times: a checkout changes times without changing what must be installed.
 inputs := $(shell cat pyproject.toml constraints.txt hatch_build.py | cksum | cut -d' ' -f1)
+# Only its semgrep-core is run, so that what else it asks for needn't agree with the rest.
+semgrep := semgrep==1.172.0
 installed := $(VENV)/.deltaloom-$(inputs)
 
 .PHONY: demo test lint types contracts dist bench clean distclean setup help
@@ -69,4 +71,5 @@ $(installed):
 	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
 	  $(PIP_ARGS) -c constraints.txt -e ".[dev]" \
 	  | awk '/Downloading .*[MG]B|^Installing|^Successfully/ { print substr($$0, 1, 110); fflush() }'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PIP_ARGS) "$(semgrep)"
 	@rm -f $(VENV)/.deltaloom-*; touch $@

@@ -70,6 +70,7 @@ class Session:
         self.encoding = PositionEncoding.UTF16
         self.client = ClientFeatures()
         self.settings = Settings()
+        self.hides: tuple[str, ...] = ()
         self.roots: tuple[Root, ...] = ()
         self.context: RepositoryContext | None = None
         self.documents: dict[str, TextDocument] = {}
@@ -132,6 +133,7 @@ class Session:
     def _resolve(self) -> tuple[str, ...]:
         resolved = resolve(self._editor_settings, [Path(root.real) for root in self.roots])
         self.settings = resolved.settings
+        self.hides = resolved.hides
         return resolved.problems
 
     # -- documents ---------------------------------------------------------------------------------------

@@ -21,6 +21,9 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 Level = Literal["debug", "info", "warning", "error"]
 Menu = Literal["auto", "always", "never"]
+Severity = Literal["low", "medium", "high", "critical"]
+Confidence = Literal["low", "medium", "high"]
+Risky = Literal["withhold", "allow"]
 
 
 def _number(default: int, *, minimum: int = 0) -> int:
@@ -42,7 +45,7 @@ class CompletionSettings:
 
     `menu`: whether suggestions also stand in the editor's completion list; "auto" means only where the editor
     can't show ghost text. `reuse`: typing that agrees with a suggestion, or goes back to one, is answered
-    from it without asking the model.
+    from it without asking the model. `risky`: what becomes of a suggestion that would add a security finding.
     """
 
     enabled: bool = True
@@ -50,6 +53,34 @@ class CompletionSettings:
     multiline: bool = True
     reuse: bool = True
     menu: Menu = field(default="auto", metadata={"choices": get_args(Menu)})
+    risky: Risky = field(default="withhold", metadata={"choices": get_args(Risky)})
+
+
+@dataclass(frozen=True, slots=True)
+class SecuritySettings:
+    """What is looked for, what is shown of it, and how fixes are made.
+
+    `select` and `ignore` are beginnings of rule names, or CWEs ("S6", "CWE-78"); an empty `select` is all.
+    `exclude` are patterns as in a `.gitignore`. `base` is the git revision against which lines count as
+    changed, for credentials. `model_fixes`: the model is asked where no codemod has a fix, for up to
+    `candidates` answers. `run_tests`: a fix is offered only when `test_command` passes on a copy of the
+    workspace, without network; only where `workspace.trusted` is on too.
+    """
+
+    enabled: bool = True
+    severity: Severity = field(default="medium", metadata={"choices": get_args(Severity)})
+    confidence: Confidence = field(default="low", metadata={"choices": get_args(Confidence)})
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_file_bytes: int = _number(1 << 20, minimum=1)
+    base: str = "HEAD"
+    model_fixes: bool = True
+    candidates: int = _number(4, minimum=1)
+    run_tests: bool = False
+    test_command: tuple[str, ...] = ()
+    test_seconds: int = _number(120, minimum=1)
+    processes: int = _number(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +118,13 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkspaceSettings:
+    """`trusted`: the person trusts what stands in this workspace enough to have its tests run."""
+
+    trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """What the log file keeps; never source code."""
 
@@ -99,6 +137,8 @@ class Settings:
 
     context: ContextSettings = ContextSettings()
     completion: CompletionSettings = CompletionSettings()
+    security: SecuritySettings = SecuritySettings()
+    workspace: WorkspaceSettings = WorkspaceSettings()
     model: ModelSettings = ModelSettings()
     cache: CacheSettings = CacheSettings()
     worker: WorkerSettings = WorkerSettings()
@@ -107,22 +147,27 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Settings in force, and one sentence for each value that could not be used."""
+    """Settings in force, one sentence for each value that could not be used, and one for each by which the
+    workspace itself hides findings."""
 
     settings: Settings
     problems: tuple[str, ...] = ()
+    hides: tuple[str, ...] = ()
 
 
 PROJECT_KEYS = frozenset(
     {"context.exclude", "context.max_file_bytes"}
     | {f"completion.{entry.name}" for entry in fields(CompletionSettings)}
+    | {f"security.{name}" for name in ("severity", "confidence", "select", "ignore", "exclude")}
 )
-"""What a workspace may decide about itself."""
+"""What a workspace may decide about itself. What it hides of its findings is told (`Resolved.hides`)."""
 
 _SECTIONS: Mapping[str, type] = MappingProxyType(
     {
         "context": ContextSettings,
         "completion": CompletionSettings,
+        "security": SecuritySettings,
+        "workspace": WorkspaceSettings,
         "model": ModelSettings,
         "cache": CacheSettings,
         "worker": WorkerSettings,
@@ -138,17 +183,28 @@ def resolve(editor: object = None, roots: Iterable[Path] = ()) -> Resolved:
     again what its user has excluded.
     """
     problems: list[str] = []
+    hides: list[str] = []
     settings = _apply(Settings(), editor, "the editor's settings", None, problems)
     for root in roots:
         tree, name, problem = _read_project(root)
         if problem:
             problems.append(problem)
-        excluded = settings.context.exclude
+        excluded, security = settings.context.exclude, settings.security
         settings = _apply(settings, tree, name, PROJECT_KEYS, problems)
+        hides += _hidden_by(name, security, settings.security)
         if excluded and settings.context.exclude is not excluded:
             merged = tuple(dict.fromkeys((*excluded, *settings.context.exclude)))
             settings = replace(settings, context=replace(settings.context, exclude=merged))
-    return Resolved(settings, tuple(problems))
+    return Resolved(settings, tuple(problems), tuple(hides))
+
+
+def _hidden_by(name: str, before: SecuritySettings, now: SecuritySettings) -> Iterator[str]:
+    """What a project file changes about the findings that are shown."""
+    for key in ("severity", "confidence", "select", "ignore", "exclude"):
+        value = getattr(now, key)
+        if value != getattr(before, key):
+            shown = value if isinstance(value, str) else ", ".join(value)
+            yield f"{name} sets security.{key} to {shown[:200] or 'nothing'}."
 
 
 def is_project_file(path: str) -> bool:
