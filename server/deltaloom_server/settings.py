@@ -157,7 +157,7 @@ class Resolved:
 
 PROJECT_KEYS = frozenset(
     {"context.exclude", "context.max_file_bytes"}
-    | {f"completion.{entry.name}" for entry in fields(CompletionSettings)}
+    | {f"completion.{entry.name}" for entry in fields(CompletionSettings) if entry.name != "risky"}
     | {f"security.{name}" for name in ("severity", "confidence", "select", "ignore", "exclude")}
 )
 """What a workspace may decide about itself. What it hides of its findings is told (`Resolved.hides`)."""

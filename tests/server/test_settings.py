@@ -48,6 +48,9 @@ def test_nothing_said_gives_the_defaults_and_no_problem(editor: object) -> None:
         ("completion.enabled", False),
         ("completion.max_new_tokens", 1),
         ("completion.menu", "always"),
+        ("completion.risky", "allow"),
+        ("security.severity", "critical"),
+        ("security.test_command", ["python", "-m", "unittest"]),
         ("model.path", "models/coder"),
         ("model.device", "cpu"),
         ("model.dtype", "bfloat16"),
@@ -153,7 +156,8 @@ def test_a_pyproject_that_does_not_speak_of_us_says_nothing(tmp_path: Path, text
 @pytest.mark.parametrize("key", sorted(set(known_keys()) - PROJECT_KEYS))
 def test_a_workspace_may_not_name_a_model_or_anything_but_its_own_keys(tmp_path: Path, key: str) -> None:
     default = _value(DEFAULTS, key)
-    value = default + 1 if isinstance(default, int) else "cpu"
+    value: object = default + 1 if isinstance(default, int) else "cpu"
+    value = [*default, "cpu"] if isinstance(default, tuple) else value
     section, _, name = key.partition(".")
     _project(tmp_path, f"[{section}]\n{name} = {value!r}\n")
     resolved = resolve(None, [tmp_path])
@@ -164,8 +168,20 @@ def test_a_workspace_may_not_name_a_model_or_anything_but_its_own_keys(tmp_path:
 
 
 def test_nothing_that_names_a_model_or_a_process_is_a_workspaces_to_say() -> None:
-    assert {key.partition(".")[0] for key in PROJECT_KEYS} == {"context", "completion"}
+    assert {key.partition(".")[0] for key in PROJECT_KEYS} == {"context", "completion", "security"}
     assert set(known_keys()) > PROJECT_KEYS
+
+
+def test_a_workspace_decides_what_is_shown_of_its_findings_but_that_is_told(tmp_path: Path) -> None:
+    _project(tmp_path, '[security]\nignore = ["S6"]\nseverity = "high"\nenabled = false\n')
+    resolved = resolve({"security": {"severity": "low"}}, [tmp_path])
+    assert (resolved.settings.security.ignore, resolved.settings.security.severity) == (("S6",), "high")
+    assert resolved.settings.security.enabled
+    assert resolved.hides == (
+        "deltaloom.toml sets security.severity to high.",
+        "deltaloom.toml sets security.ignore to S6.",
+    )
+    assert len(resolved.problems) == 1
 
 
 def test_exclusions_add_up_and_none_of_the_users_is_lost(tmp_path: Path) -> None:
