@@ -243,7 +243,7 @@ def _check(options: LintOptions, paths_and_stdin: bool) -> None:
         (stdin and bool(options.diff_base), "--diff-base compares files with git, not stdin's text."),
         (
             bool(options.write_baseline) and partial,
-            "--write-baseline needs all findings, so not with --changed-lines, --diff-base or --stdin-filename.",
+            "--write-baseline needs all findings: not with --changed-lines, --diff-base or --stdin-filename.",
         ),
         (
             bool(options.write_baseline) and bool(options.shard),

@@ -78,10 +78,11 @@ class FileDiff(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """One run, or several merged. Paths are relative to `root`, with forward slashes.
 
-    `findings` are in the order of path and place; suppressed ones are among them (`finding.suppressed`). Those
-    that the threshold leaves out are not: `left_out` counts them. `files` were looked at, `cached` of them without a scanner having to run. `complete` is False when a part of the work
-    was not done at all (a shard is missing, the run was broken off). `diffs` are there with `--diff`;
-    `fixed_text` is stdin's text after `--fix`, None without.
+    `findings` are in the order of path and place; suppressed ones (`finding.suppressed`) among them, those
+    below the threshold aren't: `left_out` counts them. `files` were looked at, `cached` of them without a
+    scanner having to run. `complete` is False when a part of the work was not done at all (a shard is
+    missing, the run was broken off). `diffs` are there with `--diff`; `fixed_text` is stdin's text after
+    `--fix`, None without.
     """
 
     version: str
