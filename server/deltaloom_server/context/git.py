@@ -64,28 +64,64 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _run(root: str, *arguments: str, paths: tuple[str, ...] = ()) -> list[str]:
-    """Run one git command in `root` and split its output at NUL. Raises `GitUnavailable`."""
+def git_output(
+    root: str, *arguments: str, paths: tuple[str, ...] = (), doing: str, switched_off: tuple[str, ...] = ()
+) -> bytes:
+    """What one git command says in `root`. Keys in `switched_off` count as empty in its configuration.
+
+    Raises `GitUnavailable`, whose sentence has no full stop yet ("git can't <doing> (why)").
+    """
     program = find_git(root)
     if program is None:
-        raise GitUnavailable(f"git isn't installed, {_WITHOUT}")
+        raise GitUnavailable("git isn't installed")
     command = [program, *_SAFE, *arguments, *(("--", *paths) if paths else ())]
+    environment = _environment()
+    if switched_off:
+        # Not with -c: a key that holds an equals sign would be cut there.
+        environment["GIT_CONFIG_COUNT"] = str(len(switched_off))
+        for number, key in enumerate(switched_off):
+            environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": ""}
     try:
         done = subprocess.run(
-            command, cwd=root, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True,
+            command, cwd=root, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
             timeout=_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise GitUnavailable(f"git took over {_SECONDS:.0f} s, {_WITHOUT}") from None
+        raise GitUnavailable(f"git took over {_SECONDS:.0f} s") from None
     except (OSError, ValueError) as error:
-        raise GitUnavailable(f"git can't be run ({error}), {_WITHOUT}") from None
+        raise GitUnavailable(f"git can't be run ({error})") from None
     if done.returncode != 0:
         message = done.stderr.decode("utf-8", "replace").strip().splitlines()
         if any("not a git repository" in line for line in message):
             raise GitUnavailable("")
         detail = message[0] if message else f"exit status {done.returncode}"
-        raise GitUnavailable(f"git can't list the files ({detail}), {_WITHOUT}")
-    return [os.fsdecode(entry) for entry in done.stdout.split(b"\0") if entry]
+        raise GitUnavailable(f"git can't {doing} ({detail})")
+    return done.stdout
+
+
+def _run(root: str, *arguments: str, paths: tuple[str, ...] = ()) -> list[str]:
+    """Run one git command in `root` and split its output at NUL. Raises `GitUnavailable`."""
+    try:
+        output = git_output(root, *arguments, paths=paths, doing="list the files")
+    except GitUnavailable as error:
+        raise GitUnavailable(f"{error}, {_WITHOUT}" if str(error) else "") from None
+    return [os.fsdecode(entry) for entry in output.split(b"\0") if entry]
+
+
+def blobs_at(root: str, revision: str) -> dict[str, str]:
+    """The object names of all files below `root` in a revision, by relative path.
+
+    Raises `GitUnavailable` where there is no repository or no such revision.
+    """
+    if revision.startswith("-") or ":" in revision or not revision.isprintable():
+        raise GitUnavailable(f"{revision[:40]!r} can't be a git revision; set security.base to one.")
+    blobs: dict[str, str] = {}
+    for entry in _run(root, "ls-tree", "-r", "-z", revision):
+        about, _, path = entry.partition("\t")
+        _mode, kind, name = about.split(" ")
+        if kind == "blob":
+            blobs[path] = name
+    return blobs
 
 
 def list_files(root: str) -> GitListing:

@@ -82,7 +82,7 @@ class Outcome(msgspec.Struct, frozen=True):
     below the threshold aren't: `left_out` counts them. `files` were looked at, `cached` of them without a
     scanner having to run. `complete` is False when a part of the work was not done at all (a shard is
     missing, the run was broken off). `diffs` are there with `--diff`; `fixed_text` is stdin's text after
-    `--fix`, None without.
+    `--fix`, None without. `started` is in seconds since 1970 (UTC).
     """
 
     version: str
@@ -96,6 +96,7 @@ class Outcome(msgspec.Struct, frozen=True):
     fixed_text: str | None = None
     shard: tuple[int, int] | None = None
     complete: bool = True
+    started: float = 0.0
     seconds: float = 0.0
     cached: int = 0
     left_out: int = 0

@@ -1,0 +1,40 @@
+"""Writing what a run makes: reports and baselines.
+
+Invariant: a file is replaced as a whole or stays as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from deltaloom_server.errors import WorkspaceError
+
+
+def write_file(path: str, text: str) -> None:
+    """Replace a file as a whole, or leave it as it was. Raises `WorkspaceError`."""
+    target = os.path.realpath(path)
+    try:
+        # A device or a pipe (/dev/stdout) is written to, not replaced.
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                file.write(text)
+            return
+        mode = os.stat(target).st_mode & 0o777 if os.path.exists(target) else 0o666 & ~_umask()
+        handle, name = tempfile.mkstemp(prefix=".deltaloom-", dir=os.path.dirname(target))
+        try:
+            with open(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                file.write(text)
+            os.chmod(name, mode)
+            os.replace(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise WorkspaceError(f"{path} can't be written ({error.strerror}); name another file.") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
