@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import sys
 
-from deltaloom_server.security.codemods.source import Located, Source
+from deltaloom_server.security.codemods.source import Function, Located, Source
 from deltaloom_server.security.proposal import Edit, Proposal
 
 
@@ -19,6 +19,7 @@ class Rewrite:
         self.source = source
         self._edits: list[Edit] = []
         self._imported: dict[str, str] = {}
+        self._extended: dict[ast.ImportFrom, set[str]] = {}
 
     def replace(self, node: Located, text: str) -> None:
         """Put `text` in a node's place."""
@@ -32,6 +33,21 @@ class Rewrite:
         """Put `text` before the code point `offset`."""
         self._edits.append(Edit(offset, offset, text))
 
+    def insert_before(self, node: ast.AST, *lines: str) -> bool:
+        """Statements before the one that a node stands in, with its indentation; False, and nothing is done,
+        where they would not run once before it, or where it shares its line with other code."""
+        source = self.source
+        statement = source.statement(node)
+        start = source.start(statement)
+        first = source.line_start(source.line_of(start))
+        if isinstance(statement, ast.While | Function | ast.ClassDef) or source.text[first:start].strip():
+            return False
+        if source.text.startswith("elif", start):
+            return False
+        indent = source.text[first:start]
+        self.insert(first, "".join(f"{indent}{line}{source.line_end}" for line in lines))
+        return True
+
     def set_keyword(self, call: ast.Call, name: str, value: str) -> None:
         """`name=value` in a call, whether or not it has the argument already."""
         for keyword in call.keywords:
@@ -43,47 +59,62 @@ class Rewrite:
     def add_argument(self, call: ast.Call, text: str) -> None:
         """One more argument at a call's end, in the layout that the call has."""
         source = self.source
-        arguments: list[Located] = [*call.args, *call.keywords]
         close = source.end(call) - 1
-        if not arguments:
+        extents = self._extents(call)
+        if not extents:
             self.insert(close, text)
             return
-        last = max(arguments, key=source.end)
-        end = source.end(last)
-        if source.text[source.end(call.func) : source.start(arguments[0])].rstrip(" \t").endswith("("):
-            end = self._past_parentheses(end, close)
-        gap = source.text[end:close]
-        trailing = "," in _without_comments(gap)
-        if "\n" in gap or "\r" in gap:
-            line = source.lines[source.line_of(source.start(last))]
-            indent = line[: len(line) - len(line.lstrip(" \t"))]
-            if trailing:
-                comma = end + _without_comments(gap).index(",") + 1
-                at = _line_finish(source.text, comma)
-                self.insert(at, f"{source.line_end}{indent}{text},")
-            else:
-                self.insert(end, f",{source.line_end}{indent}{text}")
-        elif trailing:
-            self.insert(end + gap.index(",") + 1, f" {text}")
+        start, end = extents[-1]
+        if end > close:  # A lone generator shares the call's parentheses.
+            self.insert(start, "(")
+            self.insert(end, f", {text})")
+            return
+        gap = _without_comments(source.text[end:close])
+        comma = end + gap.index(",") + 1 if "," in gap else None
+        if "\n" not in gap and "\r" not in gap:
+            self.insert(comma or end, f" {text}" if comma else f", {text}")
+            return
+        line = source.lines[source.line_of(start)]
+        indent = line[: len(line) - len(line.lstrip(" \t"))]
+        at = _line_finish(source.text, comma or end)
+        if comma:
+            self.insert(at, f"{source.line_end}{indent}{text},")
+        elif at == end:
+            self.insert(at, f",{source.line_end}{indent}{text}")
         else:
-            self.insert(end, f", {text}")
+            self.insert(end, ",")
+            self.insert(at, f"{source.line_end}{indent}{text}")
 
     def remove_argument(self, call: ast.Call, argument: ast.expr | ast.keyword) -> None:
-        """Take an argument out of a call, with the comma that goes with it."""
+        """Take an argument out of a call, with the comma that goes with it, and with its lines and their
+        comments where it has lines of its own."""
         source = self.source
-        arguments: list[ast.expr | ast.keyword] = sorted([*call.args, *call.keywords], key=source.start)
+        arguments = _in_order(source, call)
+        extents = self._extents(call)
         at = arguments.index(argument)
-        start, end = source.start(argument), source.end(argument)
-        if at + 1 < len(arguments):
-            end = source.start(arguments[at + 1])
+        start, end = extents[at]
+        close = source.end(call) - 1
+        gap = _without_comments(source.text[end:close])
+        comma = end + gap.index(",") + 1 if "," in gap else None
+        first = source.line_start(source.line_of(start))
+        finish = _line_finish(source.text, comma or end)
+        alone = not source.text[first:start].strip() and not _without_comments(
+            source.text[comma or end : finish]
+        ).strip(" \t\f")
+        if alone:
+            self.replace_range(first, source.line_start(source.line_of(finish) + 1), "")
+        elif at + 1 < len(arguments):
+            self.replace_range(start, extents[at + 1][0], "")
         elif at > 0:
-            start = source.end(arguments[at - 1])
-        self.replace_range(start, end, "")
+            self.replace_range(extents[at - 1][1], end, "")
+        else:
+            self.replace_range(start, comma or end, "")
 
     def use(self, module: str, name: str = "") -> str:
         """How to write `module` (or `module.name`) here; imports the module where nothing does yet.
 
-        An import that stands at the top level is used; else `import module` is added after the last one.
+        An import that stands at the top level is used, a `from module import …` gets the name as well; else
+        `import module` is added after the last one.
         """
         source = self.source
         wanted = f"{module}.{name}" if name else module
@@ -97,6 +128,10 @@ class Rewrite:
         root = module.partition(".")[0]
         if source.imports.get(root) == root and root in usable and self._imports_submodule(module):
             return wanted
+        extensible = self._from_import(module) if name and name not in source.bound_names else None
+        if extensible is not None:
+            self._extended.setdefault(extensible, set()).add(name)
+            return name
         alias = self._free_alias(module)
         self._imported[module] = alias
         return f"{alias or module}.{name}" if name else (alias or module)
@@ -106,17 +141,32 @@ class Rewrite:
         edits = list(self._edits)
         if self._imported:
             edits.append(self._import_edit())
+        for node, names in self._extended.items():
+            at = self.source.end(node.names[-1])
+            edits.append(Edit(at, at, "".join(f", {name}" for name in sorted(names))))
         return Proposal(title, tuple(sorted(edits)), "codemod", unsafe, note)
 
-    def _past_parentheses(self, end: int, close: int) -> int:
-        """A last argument may stand in parentheses of its own, which its node doesn't count."""
-        text = self.source.text
-        at = end
-        while at < close and text[at] in " \t\r\n)":
-            if text[at] == ")":
-                end = at + 1
-            at += 1
-        return end
+    def _extents(self, call: ast.Call) -> list[tuple[int, int]]:
+        """Where each argument begins and ends, parentheses of its own included, which nodes don't count."""
+        source = self.source
+        close = source.end(call) - 1
+        arguments = _in_order(source, call)
+        at = source.end(call.func)
+        gap = _without_comments(source.text[at : source.start(arguments[0])] if arguments else "")
+        # `(f)(x)`: the function's own parentheses close before the call's opens.
+        at += max(gap.rfind(")"), -1) + 1
+        at += gap[max(gap.rfind(")"), -1) + 1 :].find("(") + 1
+        found = []
+        for argument in arguments:
+            start, end = source.start(argument), source.end(argument)
+            if end > close:
+                return [(start, end)]
+            before = _without_comments(source.text[at:start])
+            start = at + len(before) - len(before.lstrip(" \t\r\n\f\\"))
+            behind = _without_comments(source.text[end:close]).partition(",")[0]
+            at = end + len(behind) + 1
+            found.append((start, end + len(behind.rstrip(" \t\r\n\f\\"))))
+        return found
 
     def _top_level_names(self) -> frozenset[str]:
         names: set[str] = set()
@@ -124,6 +174,13 @@ class Rewrite:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
         return frozenset(names)
+
+    def _from_import(self, module: str) -> ast.ImportFrom | None:
+        """A `from module import …` at the top level."""
+        for node in self.source.tree.body:
+            if isinstance(node, ast.ImportFrom) and node.module == module and not node.level:
+                return None if node.names[0].name == "*" else node
+        return None
 
     def _imports_submodule(self, module: str) -> bool:
         return any(
@@ -164,7 +221,9 @@ class Rewrite:
             top = self._after_leading_comments()
             return Edit(top, top, text)
         at = source.line_start(anchor.end_lineno or anchor.lineno)
-        if not isinstance(anchor, ast.Import | ast.ImportFrom):
+        if isinstance(anchor, ast.Expr) or (
+            isinstance(anchor, ast.ImportFrom) and anchor.module == "__future__"
+        ):
             text = source.line_end + text
         if not source.text[:at].endswith(("\n", "\r")):
             text = source.line_end + text
@@ -176,6 +235,10 @@ class Rewrite:
         while line < len(self.source.lines) and self.source.lines[line].lstrip().startswith("#"):
             line += 1
         return self.source.line_start(line)
+
+
+def _in_order(source: Source, call: ast.Call) -> list[ast.expr | ast.keyword]:
+    return sorted([*call.args, *call.keywords], key=source.start)
 
 
 def _is_standard(module: str) -> bool:

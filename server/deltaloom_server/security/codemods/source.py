@@ -16,6 +16,8 @@ from deltaloom_server.positions import split_lines
 from deltaloom_server.security.finding import Span
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+Scope = ast.Module | Function | ast.Lambda | ast.ClassDef | Comprehension
 Located = ast.expr | ast.stmt | ast.keyword | ast.arg | ast.alias | ast.excepthandler
 
 
@@ -135,44 +137,94 @@ class Source:
         """
         bound: dict[str, set[str]] = {}
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    name = alias.asname or alias.name.partition(".")[0]
-                    bound.setdefault(name, set()).add(alias.name if alias.asname else name)
-            elif isinstance(node, ast.ImportFrom):
-                module = "." * node.level + (node.module or "")
-                for alias in node.names:
-                    full = f"{module}.{alias.name}" if not module.endswith(".") else module + alias.name
-                    bound.setdefault(alias.asname or alias.name, set()).add(full)
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for name, full in _imported(node):
+                    bound.setdefault(name, set()).add(full)
         return {name: one for name, (one, *more) in ((k, sorted(v)) for k, v in bound.items()) if not more}
 
     def qualified(self, node: ast.expr) -> str:
-        """The imported thing that an expression names ("subprocess.run"), a builtin's bare name, or ""."""
+        """The imported thing that an expression names ("subprocess.run"), a builtin's bare name, or "".
+
+        A name means what the nearest scope around it says: "" where that scope binds it by anything but an
+        import, or imports different things under it.
+        """
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
             node = node.value
         if not isinstance(node, ast.Name):
             return ""
-        if node.id in self.imports:
-            return ".".join((self.imports[node.id], *reversed(parts)))
+        targets = self.targets(node)
+        if len(targets) == 1:
+            return ".".join((*targets, *reversed(parts)))
         return node.id if not parts and node.id not in self.bound_names else ""
+
+    def targets(self, name: ast.Name) -> frozenset[str]:
+        """All that a name may stand for through imports (`try: import ujson as json`, `except: import json`);
+        empty where it is bound in any other way, too."""
+        scope: ast.AST = name
+        inner = True
+        for scope in self.ancestors(name):
+            if isinstance(scope, ast.ClassDef) and not inner:
+                continue  # Methods don't see the names of the class body.
+            if isinstance(scope, Scope):
+                imported, other = self._bindings.get(scope, ({}, set()))
+                if name.id in other:
+                    return frozenset()
+                if name.id in imported:
+                    return frozenset(imported[name.id])
+                inner = inner and not isinstance(scope, Function | ast.Lambda)
+        return frozenset()
+
+    @cached_property
+    def _bindings(self) -> dict[ast.AST, tuple[dict[str, set[str]], set[str]]]:
+        """For each scope, what its imports bind, and the names that it binds otherwise."""
+        found: dict[ast.AST, tuple[dict[str, set[str]], set[str]]] = {}
+        as_global = {
+            (self._scope(node), name)
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Global)
+            for name in node.names
+        }
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                imported, _ = found.setdefault(self._scope(node), ({}, set()))
+                for name, full in _imported(node):
+                    imported.setdefault(name, set()).add(full)
+                continue
+            for name in _bound(node):
+                scope = self._scope(node)
+                if (scope, name) in as_global:
+                    scope = self.tree
+                if not self._is_fallback(node):
+                    found.setdefault(scope, ({}, set()))[1].add(name)
+        return found
+
+    def _scope(self, node: ast.AST) -> ast.AST:
+        """The scope in which a node binds its name. A walrus in a comprehension binds in the scope around."""
+        skip = (Comprehension,) if isinstance(self.parents.get(node), ast.NamedExpr) else ()
+        for one in self.ancestors(node):
+            if isinstance(one, Scope) and not isinstance(one, skip):
+                return one
+        return self.tree
+
+    def _is_fallback(self, node: ast.AST) -> bool:
+        """`yaml = None` in an except clause: where the import worked, the name is the import's."""
+        assign = self.parents.get(node)
+        return (
+            isinstance(assign, ast.Assign) and isinstance(assign.value, ast.Constant)
+            and assign.value.value in (None, False)
+            and isinstance(self.parents.get(assign), ast.ExceptHandler)
+        )  # fmt: skip
 
     @cached_property
     def bound_names(self) -> frozenset[str]:
         """Every name that the file binds anywhere: assigned, defined, imported, a parameter."""
-        names: set[str] = set(self.imports)
+        names: set[str] = set()
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-                names.add(node.id)
-            elif isinstance(node, Function | ast.ClassDef):
-                names.add(node.name)
-            elif isinstance(node, ast.arg):
-                names.add(node.arg)
-            elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-                names.add(node.name)
-            elif isinstance(node, ast.Import | ast.ImportFrom):
-                names.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names.update(name for name, _ in _imported(node))
+            names.update(_bound(node))
         return frozenset(names)
 
     def _offset(self, line: int, column_bytes: int) -> int:
@@ -182,3 +234,32 @@ class Source:
             return self._starts[line - 1] + column_bytes
         head = text.encode("utf-8", "surrogatepass")[:column_bytes]
         return self._starts[line - 1] + len(head.decode("utf-8", "surrogatepass"))
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+    """The names that an import binds, each with what it stands for."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            yield name, alias.name if alias.asname else name
+        return
+    module = "." * node.level + (node.module or "")
+    for alias in node.names:
+        yield (
+            alias.asname or alias.name,
+            module + alias.name if module.endswith(".") else f"{module}.{alias.name}",
+        )
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """The names that a node itself binds, other than by an import."""
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id
+    elif isinstance(node, Function | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.arg):
+        yield node.arg
+    elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+        yield node.name
+    elif isinstance(node, ast.MatchMapping) and node.rest:
+        yield node.rest
