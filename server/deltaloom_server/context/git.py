@@ -124,6 +124,17 @@ def blobs_at(root: str, revision: str) -> dict[str, str]:
     return blobs
 
 
+def file_at(root: str, relative: str, revision: str) -> bytes | None:
+    """What a file below `root` holds in a revision; None where the revision doesn't have it.
+
+    Raises `GitUnavailable` where there is no repository or no such revision.
+    """
+    name = blobs_at(root, revision).get(relative)
+    if name is None:
+        return None
+    return git_output(root, "cat-file", "blob", name, doing="read a file's former text")
+
+
 def list_files(root: str) -> GitListing:
     """Tracked and untracked files below `root` that git doesn't ignore, and what it ignores.
 
