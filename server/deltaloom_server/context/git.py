@@ -113,8 +113,7 @@ def blobs_at(root: str, revision: str) -> dict[str, str]:
 
     Raises `GitUnavailable` where there is no repository or no such revision.
     """
-    if revision.startswith("-") or ":" in revision or not revision.isprintable():
-        raise GitUnavailable(f"{revision[:40]!r} can't be a git revision; set security.base to one.")
+    _check_revision(revision)
     blobs: dict[str, str] = {}
     for entry in _run(root, "ls-tree", "-r", "-z", revision):
         about, _, path = entry.partition("\t")
@@ -129,10 +128,18 @@ def file_at(root: str, relative: str, revision: str) -> bytes | None:
 
     Raises `GitUnavailable` where there is no repository or no such revision.
     """
-    name = blobs_at(root, revision).get(relative)
-    if name is None:
-        return None
-    return git_output(root, "cat-file", "blob", name, doing="read a file's former text")
+    _check_revision(revision)
+    try:
+        return git_output(root, "cat-file", "blob", f"{revision}:./{relative}", doing="read a former text")
+    except GitUnavailable as error:
+        if "does not exist in" in str(error) or "but not in" in str(error):
+            return None
+        raise
+
+
+def _check_revision(revision: str) -> None:
+    if revision.startswith("-") or ":" in revision or not revision.isprintable():
+        raise GitUnavailable(f"{revision[:40]!r} can't be a git revision; set security.base to one.")
 
 
 def list_files(root: str) -> GitListing:
