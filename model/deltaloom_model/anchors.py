@@ -7,7 +7,7 @@ goes to a span of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +68,8 @@ class AnchorReader:
         """Bring `state` to the end of the open file's part."""
         began = time.perf_counter()
         anchor = self._prompt(request)
-        line = self._line(request, salt, context, anchor.ids)
+        header = self._format.repository_header(request.repository)
+        line = line_behind(context, header, salt, request.workspace, [((request.path,), anchor.ids)])
         found = yield from quietly(self._keeper.find(line))
         restored_at = found.position if found else 0
         cursor = line.end - len(anchor.ids) + anchor.prefix[1]
@@ -114,12 +115,25 @@ class AnchorReader:
             key=f"{request.session}:{request.workspace}:{request.path}",
         )
 
-    def _line(self, request: GenerateRequest, salt: Salt, context: Context | None, ids: TokenIds) -> Line:
-        """The part behind the context that is held, or behind the bare header while none is."""
-        if context is not None and context.end is not None and context.line is not None:
-            at, prefix, root, before = len(context.sequence), context.hash, context.end, context.line.contents
-        else:
-            ids = np.concatenate((self._format.repository_header(request.repository), ids))
-            at, prefix, root, before = 0, PrefixHash(salt.text), None, None
-        span = SegmentSpan(request.path, "", "anchor", at, at + len(ids))
-        return Line(salt, prefix, at, ids, Contents(request.workspace, (span,), before), root)
+
+def line_behind(
+    context: Context | None,
+    header: TokenIds,
+    salt: Salt,
+    workspace: str,
+    parts: Sequence[tuple[tuple[str, ...], TokenIds]],
+) -> Line:
+    """These parts behind the context that is held, or behind the bare `header` while none is. Each part
+    comes with the paths of the files whose text stands in it."""
+    if context is not None and context.end is not None and context.line is not None:
+        at, prefix, root, before = len(context.sequence), context.hash, context.end, context.line.contents
+        ids = [part for _, part in parts]
+    else:
+        at, prefix, root, before = 0, PrefixHash(salt.text), None, None
+        ids = [np.concatenate((header, parts[0][1])), *(part for _, part in parts[1:])]
+    spans: list[SegmentSpan] = []
+    start = at
+    for (paths, _), part in zip(parts, ids, strict=True):
+        spans += [SegmentSpan(path, "", "anchor", start, start + len(part)) for path in paths or ("",)]
+        start += len(part)
+    return Line(salt, prefix, at, np.concatenate(ids), Contents(workspace, tuple(spans), before), root)

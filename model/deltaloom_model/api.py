@@ -14,7 +14,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised with every incompatible change of a struct in this module; the handshake compares it."""
 
 Cause = Literal["base", "log", "anchor", "typed", "decode", "compaction"]
@@ -23,6 +23,11 @@ Cause = Literal["base", "log", "anchor", "typed", "decode", "compaction"]
 CAUSES: tuple[Cause, ...] = ("base", "log", "anchor", "typed", "decode", "compaction")
 
 FinishReason = Literal["stop", "length", "cancelled", "unavailable"]
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+Ability = Literal["fim", "instruct", "tools"]
+"""What a model was taught: fill in the middle, follow instructions, call tools in Qwen's XML form."""
 
 
 def text_digest(text: str) -> str:
@@ -134,8 +139,9 @@ class PurgeResult(msgspec.Struct, frozen=True, tag="purge_result"):
 class StopRules(msgspec.Struct, frozen=True):
     """Where generation ends, beside the model's own end tokens. All are about the text produced.
 
-    `max_lines`: at most this many lines (1 ends at the first newline). `block_indent`: with several lines,
-    end before the first non-blank line indented by fewer columns than this (None: no such rule).
+    `max_lines`: at most this many lines (1 ends at the first newline; 0: no such rule). `block_indent`: with
+    several lines, end before the first non-blank line indented by fewer columns than this (None: no such
+    rule).
     `next_line`: end before a line equal to this one (the first non-blank line after the cursor), so that
     what follows is not repeated; "" for no such rule. `blank_lines`: once anything non-blank has been
     produced, end before a run of this many blank lines (1 ends with the paragraph; 0: no such rule).
@@ -149,6 +155,19 @@ class StopRules(msgspec.Struct, frozen=True):
     repeats: int = 0
 
 
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a conversation. No text becomes a control token of the model, whatever it says.
+
+    "assistant" is what the model has answered, sent back by the caller, "tool" the result of a tool that it
+    called. `paths` are the shown paths of files whose text stands in the message: what has read it is purged
+    with them.
+    """
+
+    role: Role
+    text: str
+    paths: list[str] = []
+
+
 class GenerateRequest(msgspec.Struct, frozen=True, tag="generate"):
     """Complete `path` at a cursor, on top of the context that (session, workspace) holds.
 
@@ -156,6 +175,11 @@ class GenerateRequest(msgspec.Struct, frozen=True, tag="generate"):
     `suffix` the text from the cursor on; the engine bounds prefix and suffix in tokens. The answer is what
     comes after `typed`. `explicit`: the person asked for it, so that the answer begins with something
     visible even where the model would rather end.
+
+    With `messages` the model is asked in words instead: behind the context stands a live copy of `path`
+    (prefix, typed and suffix; "" for none), then the conversation, and the text is the assistant's next turn.
+    What was read for one turn is kept for the next, which begins with the same messages. `stop` left at its
+    default then means no rule. A model without "instruct" among its abilities answers "unavailable".
     """
 
     session: str
@@ -171,6 +195,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, tag="generate"):
     temperature: float = 0.0
     seed: int = 0
     explicit: bool = False
+    messages: list[Message] = []
 
 
 class GenerateUpdate(msgspec.Struct, frozen=True, tag="generate_update"):
@@ -235,7 +260,10 @@ class Restore(msgspec.Struct, frozen=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """The loaded model. `hash` is over config, tokenizer and weights; `context_limit` the trained length."""
+    """The loaded model. `hash` is over config, tokenizer and weights; `context_limit` the trained length.
+
+    `abilities` says what it can be asked; "tools" never comes without "instruct".
+    """
 
     name: str
     hash: str
@@ -245,6 +273,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     device: str = ""
     quantization: str = ""
     context_limit: int = 0
+    abilities: tuple[Ability, ...] = ("fim",)
 
 
 class ContextInfo(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ class Context:
     """One workspace in one session. `end` is the checkpoint after its last token, None until the first sync.
 
     `hash` has hashed all of `sequence`. `parts` are its segments' tokens. `done` of `target` positions are in
-    place. `anchor` holds the ids of the open file's part as last read.
+    place. `anchor` holds the ids of the open file's part as last read, `conversation` those of the last one.
     """
 
     sequence: TokenSequence = field(default_factory=lambda: TokenSequence.of([]))
@@ -37,6 +37,7 @@ class Context:
     target: int = 0
     done: int = 0
     anchor: TokenIds | None = None
+    conversation: TokenIds | None = None
     unwritten: dict[str, tuple[Line, Checkpoint]] = field(default_factory=dict)
 
     @property
@@ -51,7 +52,7 @@ class Context:
         self.revision, self.sequence, self.line, self.end = revision, sequence, line, end
         self.hash = line.hash_at(line.end)
         self.target = self.done = len(sequence)
-        self.anchor = None  # what was read behind the old one diverges at once
+        self.anchor = self.conversation = None  # what was read behind the old one diverges at once
         self.unwritten = {"context": (line, end)}
 
     def release(self) -> None:
@@ -95,7 +96,7 @@ class Contexts:
             if any(span.path in paths for span in context.sequence.spans):
                 self._drop([key])
             else:
-                context.anchor = None
+                context.anchor = context.conversation = None
                 context.unwritten.pop("anchor", None)
                 context.parts = {part: ids for part, ids in context.parts.items() if part[0] not in paths}
         return digests

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import psutil
 import torch
 
-from deltaloom_model.anchors import AnchorReader
+from deltaloom_model.anchors import Anchored, AnchorReader
 from deltaloom_model.api import (
     DECODING,
     Cause,
@@ -34,15 +34,19 @@ from deltaloom_model.api import (
     PurgeResult,
     Restore,
     Segment,
+    StopRules,
     SyncRequest,
     SyncResult,
     SyncSteps,
     TopToken,
     text_digest,
 )
+from deltaloom_model.chat import ChatFormat
 from deltaloom_model.checkpoint import Contents, PrefixHash
 from deltaloom_model.contexts import Context, Contexts
+from deltaloom_model.conversations import ConversationReader
 from deltaloom_model.decode import Constraint, decode
+from deltaloom_model.errors import no_instructions
 from deltaloom_model.hybrid_model import HybridModel
 from deltaloom_model.keeper import Keeper, Line, kernel_set
 from deltaloom_model.loading.build import load_model
@@ -51,6 +55,7 @@ from deltaloom_model.prefill import Reader
 from deltaloom_model.prompts import PromptFormat, bounded_line
 from deltaloom_model.sampling import logits_digest, top_tokens
 from deltaloom_model.steps import shown
+from deltaloom_model.stopping import NO_RULES
 from deltaloom_model.threads import thread_count
 from deltaloom_model.tiers.shelf import Salt
 from deltaloom_model.token_healing import TokenIndex, split_typed
@@ -86,6 +91,11 @@ class HybridEngine:
         weights = {p.data_ptr(): p.numel() * p.element_size() for p in model.parameters()}
         self._weight_bytes = sum(weights.values())
         self._anchors = AnchorReader(self.keeper, self._format, info.context_limit)
+        chat = ChatFormat.of(tokenizer) if "instruct" in info.abilities else None
+        trained, planned = model.config.max_position_embeddings, info.context_limit
+        self._conversations = (
+            ConversationReader(self.keeper, self._format, chat, trained, planned) if chat else None
+        )
 
     @property
     def model(self) -> ModelInfo:
@@ -147,17 +157,29 @@ class HybridEngine:
         )
 
     def generate(self, request: GenerateRequest) -> GenerateSteps:
-        """Complete at a cursor: restore or read the anchor, feed the line so far, decode, drop all of it."""
+        """Complete at a cursor: restore or read the anchor, feed the line so far, decode, drop all of it.
+
+        Asked in words, the same with the conversation in the anchor's place and no line to feed.
+        """
         began = time.perf_counter()
         tally: dict[str, int] = {}
-        context = self._contexts.get(request.session, request.workspace)
-        fed, healed = split_typed(bounded_line(request.typed))
+        context, salt = self._contexts.get(request.session, request.workspace), self._salt(request.workspace)
+        state, fed, healed = self.reader.model.new_state(), "", ""
+        anchored: Anchored | str
+        if request.messages:
+            talks = self._conversations
+            if talks is None:
+                return GenerateResult(request.revision, "", "unavailable", no_instructions(self._info.name))
+            anchored = yield from talks.read(state, request, salt, context, tally)
+            if isinstance(anchored, str):
+                return GenerateResult(request.revision, "", "unavailable", anchored)
+            rules = NO_RULES if request.stop == StopRules() else request.stop
+            stop_ids = self._format.stop_ids | talks.stop_ids
+        else:
+            fed, healed = split_typed(bounded_line(request.typed))
+            anchored = yield from self._anchors.read(state, request, salt, context, tally)
+            rules, stop_ids = request.stop, self._format.stop_ids
         typed = self._format.typed(fed)
-
-        state = self.reader.model.new_state()
-        anchored = yield from self._anchors.read(
-            state, request, self._salt(request.workspace), context, tally
-        )
         if anchored.read:
             restored_at, spent = anchored.restored_at, anchored.milliseconds
             self._note("anchor", anchored.divergence, restored_at, anchored.read, spent)
@@ -175,10 +197,10 @@ class HybridEngine:
                 self.tokenizer.detokenizer(),
                 held=healed,
                 explicit=request.explicit,
-                within_line=request.stop.max_lines == 1,
+                within_line=rules.max_lines == 1,
             ),
-            stop_ids=self._format.stop_ids,
-            rules=request.stop,
+            stop_ids=stop_ids,
+            rules=rules,
             max_new_tokens=request.max_new_tokens + len(healed),
             temperature=request.temperature,
             seed=request.seed,

@@ -33,3 +33,10 @@ class HandshakeRefused(WorkerUnavailable):
 
 class RequestFailed(DeltaloomModelError):
     """The worker answered a request with an error."""
+
+
+def no_instructions(model: str) -> str:
+    """Why the model of this name can't be asked in words."""
+    return (
+        f"{model} completes code but doesn't follow instructions; choose an instruct model with model.path."
+    )

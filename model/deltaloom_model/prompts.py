@@ -135,7 +135,7 @@ class PromptFormat:
         encoded = self.tokenizer.encode_near("prefix:" + (path if key is None else key), prefix)
         prefix_cut = prefix_start(encoded, prefix_tokens)
         before = encoded.ids[prefix_cut:]
-        after, suffix_cut = self._bounded_suffix(suffix, suffix_tokens)
+        after, suffix_cut = self.bounded_suffix(suffix, suffix_tokens)
         header = self.segment_header(path)
         if self.fim_order == "psm":
             ids = self._joined(header, self.fim_prefix, before, self.fim_suffix, after, self.fim_middle)
@@ -153,7 +153,7 @@ class PromptFormat:
         """The cursor's line up to the cursor: the forced start of the middle, tokenized alone."""
         return self.tokenizer.encode(text)
 
-    def _bounded_suffix(self, suffix: str, most: int) -> tuple[TokenIds, int]:
+    def bounded_suffix(self, suffix: str, most: int) -> tuple[TokenIds, int]:
         """The first `most` tokens of the suffix, ending after a newline where one is near, and what is left.
 
         Only a bounded part is tokenized, so a long file costs what a short one does.

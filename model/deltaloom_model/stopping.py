@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from deltaloom_model.api import StopRules
 
+NO_RULES = StopRules(max_lines=0)
+"""The model ends where it likes; only `loop_start` cuts."""
+
 _TAB = 4
 _LONGEST_LOOP = 32
 _LOOPED_TIMES = 4
@@ -77,6 +80,8 @@ class StopChecker:
 
     def _cut(self, at_end: bool = False) -> int | None:
         """Where the first rule that holds ends the text. The first line is never cut off: it began before."""
+        if self._rules == NO_RULES:
+            return None
         *whole, last = self.text.split("\n")
         if at_end:
             whole.append(last)

@@ -43,6 +43,7 @@ def load_model(spec: ModelSpec) -> tuple[HybridModel, SegmentTokenizer, ModelInf
         device=str(device),
         quantization="nf4" if _is_quantized(folder) else "none",
         context_limit=spec.max_tokens or folder.config.max_position_embeddings,
+        abilities=folder.abilities(tokenizer),
     )
     return model, tokenizer, info
 

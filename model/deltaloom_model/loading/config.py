@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
+from deltaloom_model.api import Ability
 from deltaloom_model.errors import ModelLoadError
 
 LayerType = Literal["linear_attention", "full_attention"]
@@ -37,6 +38,7 @@ _LAYER_SIZES = (
     "linear_num_value_heads",
 )
 _REQUIRED = ("vocab_size", *_LAYER_SIZES, "num_experts")
+_OWN = ("abilities",)  # only read from our own part of config.json
 _MOE_SIZES = ("moe_intermediate_size", "shared_expert_intermediate_size", "num_experts_per_tok")
 
 
@@ -46,7 +48,8 @@ class HybridConfig:
 
     `layer_types` empty means: every fourth layer is full attention. `num_experts` 0 means: no MoE layer.
     `fim_order` is Deltaloom's own (`"deltaloom": {"fim_order": …}` in config.json): the order of the
-    fill-in-the-middle parts that the model was trained on. Raises `ModelLoadError` when inconsistent.
+    fill-in-the-middle parts that the model was trained on. So are the `abilities` stated beside it, for a
+    folder whose chat template doesn't tell (empty: it does). Raises `ModelLoadError` when inconsistent.
     """
 
     vocab_size: int
@@ -79,6 +82,7 @@ class HybridConfig:
     bos_token_id: int | None = None
     eos_token_ids: tuple[int, ...] = ()
     fim_order: FimOrder = "psm"
+    abilities: tuple[Ability, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.layer_types:
@@ -103,11 +107,14 @@ class HybridConfig:
             "partial_rotary_factor": fields.pop("partial_rotary_factor"),
         }
         eos = list(fields.pop("eos_token_ids"))
+        own: dict[str, Any] = {"fim_order": fields.pop("fim_order")}
+        if abilities := fields.pop("abilities"):
+            own["abilities"] = list(abilities)
         fields |= {name: list(fields[name]) for name in ("mlp_only_layers", "layer_types")}
         return {
             "architectures": [ARCHITECTURE],
             "model_type": MODEL_TYPE,
-            "deltaloom": {"fim_order": fields.pop("fim_order")},
+            "deltaloom": own,
             "eos_token_id": eos[0] if len(eos) == 1 else (eos or None),
             "rope_parameters": rope,
             **fields,
@@ -164,7 +171,7 @@ def default_layer_types(layers: int, interval: int = 4) -> tuple[LayerType, ...]
 def _parse(data: Mapping[str, Any]) -> HybridConfig:
     _check_foreign(data)
     known = HybridConfig.__dataclass_fields__
-    fields: dict[str, Any] = {k: v for k, v in data.items() if k in known and v is not None}
+    fields: dict[str, Any] = {k: v for k, v in data.items() if k in known and v is not None and k not in _OWN}
     for name in _REQUIRED:
         if name not in fields:
             raise ModelLoadError(f"config.json has no '{name}'; take it from the model's publisher again.")
@@ -180,8 +187,10 @@ def _parse(data: Mapping[str, Any]) -> HybridConfig:
         else (() if eos is None else (_whole("eos_token_id", eos, 0),))
     )
     own = data.get("deltaloom")
-    if isinstance(own, Mapping) and "fim_order" in own:
-        fields["fim_order"] = own["fim_order"]
+    if isinstance(own, Mapping):
+        if "fim_order" in own:
+            fields["fim_order"] = own["fim_order"]
+        fields["abilities"] = tuple(_listed("abilities", own, str))
     return HybridConfig(**fields)
 
 
@@ -287,6 +296,7 @@ def _check_flags(config: HybridConfig) -> None:
         _require(isinstance(value, int | float) and 0 < value < 1e12, f"{name} must be a positive number")
     _require(config.hidden_act == "silu", f"hidden_act {config.hidden_act!r} is not supported (only 'silu')")
     _require(config.fim_order in ("psm", "spm"), f"fim_order {config.fim_order!r} must be 'psm' or 'spm'")
+    _require(set(config.abilities) <= set(get_args(Ability)), "an ability is unknown")
     if config.bos_token_id is not None:
         _whole("bos_token_id", config.bos_token_id, 0)
 

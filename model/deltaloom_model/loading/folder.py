@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 
+from deltaloom_model.api import Ability
 from deltaloom_model.errors import ModelLoadError
+from deltaloom_model.loading.abilities import abilities_of, template_files
 from deltaloom_model.loading.config import HybridConfig
 from deltaloom_model.loading.manifest import INDEX_NAME, Manifest, read_manifest, verify_files
 from deltaloom_model.prompts import PromptFormat
@@ -82,6 +84,7 @@ class ModelFolder:
             names = [CONFIG_NAME, TOKENIZER_NAME, *(file.name for file in self.weight_files)]
             if (self.path / INDEX_NAME).exists():
                 names.append(INDEX_NAME)
+            names += template_files(self.path, self.manifest)
             verify_files(self.path, self.manifest, names)
 
     def load_tokenizer(self, cache_bytes: int = 256 << 20) -> SegmentTokenizer:
@@ -93,6 +96,10 @@ class ModelFolder:
                 f"{self.config.vocab_size}; take both from the same place."
             )
         return tokenizer
+
+    def abilities(self, tokenizer: SegmentTokenizer) -> tuple[Ability, ...]:
+        """What this model can be asked (`ModelInfo.abilities`)."""
+        return abilities_of(self.path, self.config, tokenizer, self.manifest)
 
     def prompt_format(self, tokenizer: SegmentTokenizer) -> PromptFormat:
         """How this model's contexts are written."""
