@@ -7,6 +7,7 @@ and never logged.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -21,10 +22,20 @@ State = Literal["new", "baseline", "unchanged-line"]
 
 
 class Replacement(msgspec.Struct, frozen=True, order=True):
-    """Put `text` in place of `span` (lines and columns from 0, columns in code points)."""
+    """Put `text` in place of `span`.
+
+    `before` are the whole lines that the span lies in, with their ends: some formats count columns in other
+    units than code points.
+    """
 
     span: Span
     text: str
+    before: str = ""
+
+    @classmethod
+    def of(cls, lines: Sequence[str], span: Span, text: str) -> Replacement:
+        """`lines` are those of the text, as `positions.split_lines` gives them."""
+        return cls(span, text, "".join(lines[span.start_line : span.end_line + 1]))
 
 
 class OfferedFix(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from deltaloom_server.security.finding import (
     Finding,
     Severity,
 )
+from deltaloom_server.security.visible import matches
 
 SEVERITY: Severity = "medium"
 CONFIDENCE: Confidence = "low"
@@ -118,14 +119,8 @@ class Choice:
 
 
 def selected(finding: Finding, select: Sequence[str], ignore: Sequence[str]) -> bool:
-    """Prefixes of the rule or of one of its aliases, "CWE-78" or "ALL"; `ignore` wins, no `select` is all."""
-    return not _matches(finding, ignore) and (not select or _matches(finding, select))
-
-
-def _matches(finding: Finding, rules: Sequence[str]) -> bool:
-    names = (finding.rule, *finding.aliases)
-    cwe = f"CWE-{finding.cwe}"
-    return any(rule.upper() in (cwe, "ALL") or any(name.startswith(rule) for name in names) for rule in rules)
+    """By the beginning of a rule, or of a scanner's name for it, or by "CWE-78"; `ignore` wins."""
+    return not matches(finding, ignore) and (not select or matches(finding, select))
 
 
 def _is_gone(root: str) -> Callable[[str], bool]:
