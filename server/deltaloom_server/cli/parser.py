@@ -22,6 +22,7 @@ COMMANDS = {
     "clean": "remove caches, downloaded models or logs, after listing their sizes",
     "bench": "measure text, edits or keystrokes",
     "demo": "show the main job on a copy of a workspace",
+    "eval": "measure on known cases how many fixes are right",
 }
 
 

@@ -1,0 +1,1 @@
+"""`deltaloom eval`: how many of the offered fixes are right, measured on cases with tests that run."""
