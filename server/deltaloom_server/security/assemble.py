@@ -1,13 +1,12 @@
 """Several scanners' findings of one text become one list.
 
-Invariant: the result depends on what was found, not on the order in which scanners told it; a finding that ruff
-sees has the same identity whether or not others see it too; assembling a result again changes nothing.
+Invariant: the result depends on what was found, not on the order in which scanners told it; a finding that
+ruff sees has the same identity whether or not others see it too; assembling a result again changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from itertools import combinations
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -15,7 +14,15 @@ from deltaloom_model.api import text_digest
 from deltaloom_server.positions import split_lines
 from deltaloom_server.security.analysis.messages import ScanResult
 from deltaloom_server.security.finding import (
-    CONFIDENCES, SEVERITIES, UNUSED_SUPPRESSION, Finding, Inspection, Related, Scanner, Span, identify,
+    CONFIDENCES,
+    SEVERITIES,
+    UNUSED_SUPPRESSION,
+    Finding,
+    Inspection,
+    Related,
+    Scanner,
+    Span,
+    identify,
 )  # fmt: skip
 from deltaloom_server.security.rules import rule_info
 from deltaloom_server.security.suppressions import apply
@@ -24,6 +31,9 @@ _ORDER: tuple[Scanner, ...] = ("ruff", "deltaloom", "semgrep", "sarif", "secrets
 """Whose place a merged finding takes: the first that sees it. Ruff's spans are exact, bandit's are lines."""
 
 _PASSWORD_RULES = frozenset({"S105", "S106", "S107"})
+_GUESSED = frozenset(
+    {"secret/secret-keyword", "secret/base64-high-entropy-string", "secret/hex-high-entropy-string"}
+)
 
 
 def assemble(
@@ -59,16 +69,12 @@ def merge(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def _merge_rule(findings: Sequence[Finding]) -> list[Finding]:
     """Those of one rule, each with what other scanners say of the same place.
 
-    A scanner's two findings are two weaknesses, unless they have the very same span. Of two scanners' findings
-    those belong together of which one lies in the other, the tightest pairs first; then those that share a
-    line.
+    A scanner's two findings are two weaknesses, unless they have the very same span. Of two scanners'
+    findings those belong together of which one lies in the other, the tightest pairs first; then those that
+    share a line.
     """
     groups = _same_span(findings)
-    pairs = sorted(
-        (fit, first, second)
-        for first, second in combinations(range(len(groups)), 2)
-        if (fit := _fit(groups[first][0], groups[second][0])) is not None
-    )
+    pairs = sorted(_pairs([group[0].span for group in groups]))
     member = {number: {number} for number in range(len(groups))}
     for _, first, second in pairs:
         one, other = member[first], member[second]
@@ -92,11 +98,17 @@ def _seen_by(groups: Sequence[Sequence[Finding]], numbers: Iterable[int]) -> set
     return {scanner for number in numbers for one in groups[number] for scanner in one.scanners}
 
 
-def _fit(one: Finding, other: Finding) -> tuple[int, int, int, int, int] | None:
-    """How well two spans fit, the best first; None where they can't be the same place."""
-    first, second = one.span, other.span
-    if not first.touches(second):
-        return None
+def _pairs(spans: Sequence[Span]) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """Which of some spans in order share a line: how well they fit, and their numbers."""
+    for first, span in enumerate(spans):
+        for second in range(first + 1, len(spans)):
+            if spans[second].start_line > span.end_line:
+                break
+            yield _fit(span, spans[second]), first, second
+
+
+def _fit(first: Span, second: Span) -> tuple[int, ...]:
+    """How well two spans fit, the best first."""
     inside = _holds(first, second) or _holds(second, first)
     wide = max(_extent(first), _extent(second))
     rows = abs(first.start_line - second.start_line)
@@ -161,16 +173,16 @@ def _plain(value: msgspec.Struct) -> bytes:
 def _with_secrets(findings: Sequence[Finding]) -> list[Finding]:
     """Secrets that are also somebody's hard-coded password become part of that finding.
 
-    It keeps the password's rule, so that it is the same finding where nobody looks for secrets.
+    It keeps the password's rule, so that it is the same finding where nobody looks for secrets. What only
+    looks like a secret (by its name, by its letters) becomes part of one that is known for what it is.
     """
     result = list(findings)
-    for secret in findings:
-        if not secret.rule.startswith("secret/"):
-            continue
+    secrets = [one for one in findings if one.rule.startswith("secret/")]
+    for secret in sorted(secrets, key=lambda one: one.rule not in _GUESSED):
         same = [
             number
             for number, one in enumerate(result)
-            if one.rule in _PASSWORD_RULES and _shares_text(one.span, secret.span)
+            if _tells_more(one.rule, secret.rule) and _shares_text(one.span, secret.span)
         ]
         if same:
             at = min(same, key=lambda number: (_extent(result[number].span), result[number].span))
@@ -179,8 +191,13 @@ def _with_secrets(findings: Sequence[Finding]) -> list[Finding]:
     return result
 
 
+def _tells_more(rule: str, secret: str) -> bool:
+    guessed = secret in _GUESSED and rule not in _GUESSED and rule.startswith("secret/")
+    return rule in _PASSWORD_RULES or guessed
+
+
 def _shares_text(one: Span, other: Span) -> bool:
-    """Do they overlap? A span from the line's first column may be a whole line, for want of better."""
+    """Do they overlap?"""
     return (one.start_line, one.start_column) < (other.end_line, other.end_column) and (
         other.start_line, other.start_column
     ) < (one.end_line, one.end_column)  # fmt: skip
