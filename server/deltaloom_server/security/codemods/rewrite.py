@@ -19,6 +19,7 @@ class Rewrite:
         self.source = source
         self._edits: list[Edit] = []
         self._imported: dict[str, str] = {}
+        self._from_imported: dict[str, set[str]] = {}
         self._extended: dict[ast.ImportFrom, set[str]] = {}
 
     def replace(self, node: Located, text: str) -> None:
@@ -136,11 +137,30 @@ class Rewrite:
         self._imported[module] = alias
         return f"{alias or module}.{name}" if name else (alias or module)
 
+    def use_name(self, module: str, name: str) -> str:
+        """Like `use`, but where nothing of the module is imported yet, `from module import name` is added."""
+        source = self.source
+        known = {full for bound, full in source.imports.items() if bound in self._top_level_names()}
+        taken = name in source.bound_names
+        if taken or known & {module, f"{module}.{name}"} or self._from_import(module) is not None:
+            return self.use(module, name)
+        self._from_imported.setdefault(module, set()).add(name)
+        return name
+
     def proposal(self, title: str, *, unsafe: bool = False, note: str = "") -> Proposal:
         """All edits so far, imports among them, as one proposal."""
         edits = list(self._edits)
         if self._imported:
-            edits.append(self._import_edit())
+            plain = [
+                f"import {m} as {alias}" if alias else f"import {m}"
+                for m, alias in sorted(self._imported.items())
+            ]
+            edits.append(self._import_edit(plain, beside_standard=True))
+        if self._from_imported:
+            named = [
+                f"from {m} import {', '.join(sorted(n))}" for m, n in sorted(self._from_imported.items())
+            ]
+            edits.append(self._import_edit(named, beside_standard=False))
         for node, names in self._extended.items():
             at = self.source.end(node.names[-1])
             edits.append(Edit(at, at, "".join(f", {name}" for name in sorted(names))))
@@ -194,13 +214,10 @@ class Rewrite:
         taken = root in self.source.bound_names and self.source.imports.get(root) != root
         return f"_{module.replace('.', '_')}" if taken else ""
 
-    def _import_edit(self) -> Edit:
-        """The new imports, after the last import that stands at the top before other code."""
+    def _import_edit(self, new: list[str], *, beside_standard: bool) -> Edit:
+        """New imports, after the last import that stands at the top before other code; `beside_standard`:
+        after the last `import` of a standard module, where there is one."""
         source = self.source
-        new = [
-            f"import {m} as {alias}" if alias else f"import {m}"
-            for m, alias in sorted(self._imported.items())
-        ]
         anchor: ast.stmt | None = None
         plain: ast.stmt | None = None
         for number, node in enumerate(source.tree.body):
@@ -215,11 +232,12 @@ class Rewrite:
             if isinstance(node, ast.Import) and _is_standard(node.names[0].name):
                 plain = node
         text = source.line_end.join(new) + source.line_end
-        if plain is not None:
+        if plain is not None and beside_standard:
             anchor = plain
         if anchor is None:
             top = self._after_leading_comments()
-            return Edit(top, top, text)
+            behind = source.lines[source.line_of(top)]
+            return Edit(top, top, text + source.line_end if behind.strip() else text)
         at = source.line_start(anchor.end_lineno or anchor.lineno)
         if isinstance(anchor, ast.Expr) or (
             isinstance(anchor, ast.ImportFrom) and anchor.module == "__future__"

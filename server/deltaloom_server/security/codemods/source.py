@@ -116,11 +116,35 @@ class Source:
             node
             for node in ast.walk(self.tree)
             if isinstance(node, ast.expr | ast.stmt)
+            and node not in self._misplaced
             and node.lineno - 1 <= span.end_line
             and (node.end_lineno or 0) - 1 >= span.start_line
         ]
         found.sort(key=lambda node: (abs(self.start(node) - at), -self.end(node)))
         yield from found
+
+    @cached_property
+    def _misplaced(self) -> frozenset[ast.AST]:
+        """Nodes inside f-strings for which Python's parser (before 3.12) gives a wrong place."""
+        wrong: set[ast.AST] = set()
+        for string in ast.walk(self.tree):
+            if isinstance(string, ast.JoinedStr):
+                wrong.update(
+                    node
+                    for node in ast.walk(string)
+                    if isinstance(node, ast.expr) and node is not string and not self._is_placed(node)
+                )
+        return frozenset(wrong)
+
+    def _is_placed(self, node: ast.expr) -> bool:
+        """Does the text at a node's place read as that node?"""
+        if isinstance(node, ast.JoinedStr | ast.FormattedValue) or not hasattr(node, "lineno"):
+            return False
+        try:
+            read = ast.parse(f"({self.segment(node)})", mode="eval").body
+        except (SyntaxError, ValueError, IndexError):
+            return False
+        return ast.unparse(read) == ast.unparse(node)
 
     def calls_at(self, span: Span) -> Iterator[ast.Call]:
         """The calls among `nodes_at`, and then those around them."""
