@@ -17,6 +17,7 @@ COMMANDS = {
     "lsp": "serve an editor over stdin and stdout",
     "complete": "print the suggestion at one cursor",
     "status": "what runs: model, context, memory, counters, last restores",
+    "lint": "find security weaknesses, report them, apply verified fixes",
     "doctor": "what is wrong here, and what to do about it",
     "logs": "show the logs of the server and the model worker",
     "clean": "remove caches, downloaded models or logs, after listing their sizes",

@@ -94,6 +94,7 @@ class Outcome(msgspec.Struct, frozen=True):
     scanner having to run. `complete` is False when a part of the work was not done at all (a shard is
     missing, the run was broken off). `diffs` are there with `--diff`; `fixed_text` is stdin's text after
     `--fix`, None without. `started` is in seconds since 1970 (UTC).
+    `paths` are those of the files that were looked at: a merge tells by them which files are gone.
     """
 
     version: str
@@ -111,6 +112,7 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     cached: int = 0
     left_out: int = 0
+    paths: tuple[str, ...] = ()
     severity: Severity = "medium"
     confidence: Confidence = "low"
     format: int = FORMAT
