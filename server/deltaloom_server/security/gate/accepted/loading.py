@@ -1,0 +1,184 @@
+"""Reading data: YAML, pickles, XML, expressions. What reads them may only build plain data.
+
+Invariant: the replacement is a call that is named here, of the module that is named here.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection
+
+from .site import Site, constant, keyword, matches
+
+_SAFE_YAML = frozenset(["yaml.safe_load", "yaml.safe_load_all"])
+_SAFE_LOADERS = frozenset(["yaml.SafeLoader", "yaml.CSafeLoader", "yaml.loader.SafeLoader", "yaml.cyaml.CSafeLoader", "yaml.BaseLoader"])  # fmt: skip
+YAML_SINKS = frozenset(["yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.full_load", "yaml.full_load_all"])  # fmt: skip
+
+JSON_LIKE = frozenset(
+    [
+        "json.load",
+        "json.loads",
+        "tomllib.load",
+        "tomllib.loads",
+        "orjson.loads",
+        "ujson.load",
+        "ujson.loads",
+        "simplejson.load",
+        "simplejson.loads",
+        "msgpack.unpackb",
+        "msgpack.unpack",
+        "msgpack.load",
+        "msgpack.loads",
+        "msgspec.json.decode",
+        "msgspec.msgpack.decode",
+        "yaml.safe_load",
+        "csv.reader",
+        "csv.DictReader",
+        "ast.literal_eval",
+        "plistlib.load",
+        "plistlib.loads",
+        "configparser.ConfigParser",
+        ".model_validate_json",
+        ".parse_raw",
+        ".FromString",
+        "safetensors.torch.load_file",
+        "safetensors.numpy.load_file",
+        "numpy.load",
+        "hmac.compare_digest",
+    ]
+)
+PICKLE_SINKS = frozenset(
+    [
+        "pickle.load",
+        "pickle.loads",
+        "pickle.Unpickler",
+        "cPickle.load",
+        "cPickle.loads",
+        "_pickle.load",
+        "_pickle.loads",
+        "dill.load",
+        "dill.loads",
+        "marshal.load",
+        "marshal.loads",
+        "shelve.open",
+        "jsonpickle.decode",
+        "pandas.read_pickle",
+        "joblib.load",
+        "numpy.load",
+        ".read_pickle",
+        "cloudpickle.load",
+        "cloudpickle.loads",
+    ]
+)
+_PICKLE_VANISH = PICKLE_SINKS | frozenset(
+    ["pickle.dumps", "pickle.dump", ".load", ".decode", "base64.b64decode"]
+)
+
+_LITERALS = frozenset(
+    ["ast.literal_eval", "json.loads", "int", "float", "complex", "decimal.Decimal", "fractions.Fraction"]
+)
+EVAL_SINKS = frozenset(["eval", "exec", "compile", "builtins.eval", "builtins.exec"])
+
+XML_METHODS = frozenset(
+    [
+        ".parse",
+        ".fromstring",
+        ".iterparse",
+        ".XML",
+        ".parseString",
+        ".make_parser",
+        ".XMLParser",
+        ".fromstringlist",
+    ]
+)
+
+
+def yaml(site: Site) -> str | None:
+    """S506."""
+    for call in site.added_calls:
+        name = site.name(call)
+        if name in _SAFE_YAML:
+            return None
+        if name in ("yaml.load", "yaml.load_all"):
+            loader = keyword(call, "Loader") or (call.args[1] if len(call.args) > 1 else None)
+            if loader is not None and site.after.qualified(loader) in _SAFE_LOADERS:
+                return None
+        if name == "ruamel.yaml.YAML" and constant(keyword(call, "typ")) == "safe":
+            return None
+    return "It doesn't load YAML with yaml.safe_load or a safe loader."
+
+
+def pickle(site: Site) -> str | None:
+    """S301, S302: a format that holds data only; or a check of a MAC before the pickle is read."""
+    read = [call for call in site.replacements(JSON_LIKE) if not site.is_discarded(call, site.after)]
+    if not read:
+        return "It doesn't read the data with json or another format that holds only data."
+    for call in read:
+        if site.name(call) == "numpy.load" and constant(keyword(call, "allow_pickle")) is not False:
+            return "It loads with numpy without allow_pickle=False."
+        hook = keyword(call, "object_hook") or keyword(call, "cls")
+        if hook is not None:
+            return "It builds objects from what it reads."
+    return None
+
+
+def evaluation(site: Site) -> str | None:
+    """S307, S102: a literal, a number, or what a dictionary has under that name."""
+    read = [
+        call for call in site.replacements(_LITERALS | {".get"}) if not site.is_discarded(call, site.after)
+    ]
+    if any(site.name(call) != ".get" or _is_table(site, call.func) for call in read):
+        return None
+    for node in site.change.added:
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and _is_table(site, node):
+            return None
+    return "It neither reads a literal (ast.literal_eval, json.loads) nor looks a value up in a table."
+
+
+def _is_table(site: Site, node: ast.expr) -> bool:
+    """A dictionary display, or a variable of that; a name of capitals is taken for a table of the module."""
+    assert isinstance(node, ast.Attribute | ast.Subscript)
+    table = site.resolved(node.value)
+    if isinstance(table, ast.Dict):
+        return True
+    return isinstance(table, ast.Name) and table.id.isupper()
+
+
+def torch(site: Site) -> str | None:
+    """S614: weights_only=True, or a format without code."""
+    for call in site.replacements({"torch.load"}):
+        if constant(keyword(call, "weights_only")) is True:
+            return None
+    if site.replacements({"safetensors.torch.load_file", "safetensors.torch.load"}):
+        return None
+    return "It doesn't load with weights_only=True."
+
+
+def xml(site: Site) -> str | None:
+    """S313 to S320, S405 to S413: defusedxml's function of the same name, or a parser without entities."""
+    if any(one.full.startswith("defusedxml") for one in site.new_imports):
+        return None if _parses(site) else "It no longer reads the XML."
+    if any(site.name(call).startswith("defusedxml.") for call in site.added_calls):
+        return None
+    for call in site.added_calls:
+        if matches(site.name(call), {"lxml.etree.XMLParser"}):
+            if constant(keyword(call, "resolve_entities")) is False and constant(
+                keyword(call, "no_network")
+            ) in (
+                None,
+                True,
+            ):
+                return None if _parses(site) else "It no longer reads the XML."
+        if site.name(call) == ".setFeature" and len(call.args) == 2 and constant(call.args[1]) is False:
+            if "external_ges" in ast.unparse(call.args[0]):
+                return None
+    return "It doesn't read XML with defusedxml, or with a parser that resolves no entities."
+
+
+def _parses(site: Site) -> bool:
+    """Where the import alone has changed there is nothing to compare in the unit."""
+    return not site.removed_calls or any(matches(site.name(call), XML_METHODS) for call in site.added_calls)
+
+
+def calls_any(site: Site, names: Collection[str]) -> bool:
+    return bool(site.replacements(names))

@@ -1,0 +1,225 @@
+"""Programs: started without a shell, the same program, with the same words and values.
+
+Invariant: a command that can't be read is accepted only where the new code splits it into words.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from ..sinks import PROCESSES, SHELLS
+from .site import Site, constant, keyword, matches
+
+STARTS = PROCESSES - {
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "os.fork",
+    "multiprocessing.Process",
+}
+_ACCEPTED = frozenset(
+    [
+        "subprocess.run",
+        "subprocess.call",
+        "subprocess.check_call",
+        "subprocess.check_output",
+        "subprocess.Popen",
+        "asyncio.create_subprocess_exec",
+        "asyncio.subprocess.create_subprocess_exec",
+    ]
+)
+MAY_VANISH = frozenset((*PROCESSES, "shlex.quote", "pipes.quote", ".format", ".join", "str", ".read", ".close",
+                        "shlex.join", "os.WEXITSTATUS", ".split", "list2cmdline", ".decode", ".strip", "repr"))  # fmt: skip
+SINKS = PROCESSES | {".exec_command", ".create_subprocess_shell"}
+
+_OPERATORS = re.compile(r"[|&;<>`$(){}*?~\n]")
+_QUOTES = "'\""
+
+
+def no_shell(site: Site) -> str | None:
+    """S602, S604, S605, S606, S609: a list of words, and no shell that takes them."""
+    starts = site.replacements(_ACCEPTED)
+    if not starts:
+        return "It no longer starts the program, or not with a list of its words."
+    commands = [_command(call) for call in site.sinks(SINKS)]
+    for call in starts:
+        if objection := _is_safe_start(site, call):
+            return objection
+    old = [one for one in commands if one is not None]
+    if old and (objection := _same_words(site, old[0], starts)):
+        return objection
+    return None
+
+
+def _command(call: ast.Call) -> ast.expr | None:
+    return call.args[0] if call.args else keyword(call, "args") or keyword(call, "cmd")
+
+
+def _is_safe_start(site: Site, call: ast.Call) -> str | None:
+    shell = keyword(call, "shell")
+    if shell is not None and constant(shell) is not False:
+        return "It still starts a shell, or leaves open whether it does."
+    exec_like = site.name(call).endswith("create_subprocess_exec")
+    if exec_like:
+        words: list[ast.expr] = list(call.args)
+    else:
+        command = _command(call)
+        if command is None:
+            return "It starts no program."
+        command = site.resolved(command)
+        if _is_split(site, command) or _is_old_list(site, _command(call)):
+            return None
+        if not isinstance(command, ast.List | ast.Tuple):
+            return "It passes a command that is not a list of words: without a shell that starts nothing."
+        words = command.elts
+    if not words:
+        return "It starts no program."
+    first = words[0].value if isinstance(words[0], ast.Starred) else words[0]
+    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+        if _base(first.value) in SHELLS and any(
+            constant(one) in ("-c", "/c", "/C", "-Command") for one in words
+        ):
+            return f"It starts a shell by another name, {first.value}."
+        if " " in first.value.strip():
+            return "It passes a whole command line as one word."
+    return None
+
+
+def _is_split(site: Site, node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and site.name(node) == "shlex.split"
+
+
+def _is_old_list(site: Site, node: ast.expr | None) -> bool:
+    """A variable that was a list of words before already, whatever built it."""
+    if not isinstance(node, ast.Name):
+        return False
+    for root in site.change.old:
+        for one in ast.walk(root):
+            if isinstance(one, ast.Assign | ast.AnnAssign) and isinstance(one.value, ast.List | ast.Tuple):
+                targets = one.targets if isinstance(one, ast.Assign) else [one.target]
+                if any(isinstance(target, ast.Name) and target.id == node.id for target in targets):
+                    return True
+            if isinstance(one, ast.arg) and one.arg == node.id and one.annotation is not None:
+                if ast.unparse(one.annotation).lower().startswith(("list[", "sequence[", "tuple[")):
+                    return True
+    return False
+
+
+def _base(program: str) -> str:
+    return program.replace("\\", "/").rpartition("/")[2].lower()
+
+
+def literal_text(node: ast.expr) -> str:
+    """The fixed text of a string expression; a NUL where a value comes in."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else "\0"
+    if isinstance(node, ast.JoinedStr):
+        return "".join(literal_text(one) for one in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return literal_text(node.left) + literal_text(node.right)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
+        return re.sub(r"%(?:\(\w+\))?[-#0 +]*[\d.*]*[a-zA-Z]", "\0", literal_text(node.left))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        return re.sub(r"\{[^{}]*\}", "\0", literal_text(node.func.value))
+    return "\0"
+
+
+def _old_text(site: Site, command: ast.expr) -> str:
+    if isinstance(command, ast.Name):
+        for root in site.change.old:
+            for one in ast.walk(root):
+                if isinstance(one, ast.Assign) and any(ast.dump(t) == _store(command) for t in one.targets):
+                    return literal_text(one.value)
+    if isinstance(command, ast.List | ast.Tuple):
+        return " ".join(literal_text(one) for one in command.elts)
+    return literal_text(command)
+
+
+def _store(name: ast.Name) -> str:
+    return ast.dump(ast.Name(name.id, ast.Store()))
+
+
+def _same_words(site: Site, command: ast.expr, starts: tuple[ast.Call, ...]) -> str | None:
+    """Each word that the old command spells out is in the new code; its first one begins the new list."""
+    text = _old_text(site, command)
+    if not text.strip("\0 "):
+        return None
+    new_text = " ".join(_new_texts(site))
+    first = text.split()[0] if text.split() else ""
+    if first and "\0" not in first and not _OPERATORS.search(first):
+        program = _base(first.strip(_QUOTES))
+        if not any(_starts_with(site, call, program) for call in starts):
+            return f"It starts another program than {program}."
+    for word in re.split(r"[\s\0]+", text):
+        plain = word.strip(_QUOTES + "=:,")
+        if len(plain) > 1 and not _OPERATORS.search(plain) and plain not in new_text:
+            return f"The command loses the word {plain}."
+    return None
+
+
+def _new_texts(site: Site) -> Iterator[str]:
+    for root in site.change.new:
+        for node in ast.walk(root):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def _starts_with(site: Site, call: ast.Call, program: str) -> bool:
+    words = call.args if site.name(call).endswith("create_subprocess_exec") else None
+    if words is None:
+        command = _command(call)
+        command = site.resolved(command) if command is not None else None
+        if isinstance(command, ast.Call):
+            return any(
+                literal_text(one).lstrip().startswith(program) or "\0" in literal_text(one)
+                for one in command.args
+            )
+        if isinstance(command, ast.Name):
+            return True
+        words = list(command.elts) if isinstance(command, ast.List | ast.Tuple) else []
+    if not words:
+        return False
+    first = words[0]
+    if isinstance(first, ast.Starred):
+        return True
+    names = [
+        one.value for one in ast.walk(first) if isinstance(one, ast.Constant) and isinstance(one.value, str)
+    ]
+    return any(_base(one) == program for one in names)
+
+
+def full_path(site: Site) -> str | None:
+    """S607: the same program, by a path that is written out or that shutil.which has found."""
+    starts = site.replacements(STARTS)
+    if not starts and not site.replacements({"shutil.which"}):
+        return "It no longer starts the program."
+    for call in site.sinks(SINKS):
+        command = _command(call)
+        if command is not None and (objection := _program_kept(site, command)):
+            return objection
+    return None
+
+
+def _program_kept(site: Site, command: ast.expr) -> str | None:
+    words = _old_text(site, command).split()
+    if words and "\0" not in words[0]:
+        program = _base(words[0])
+        if not any(_base(text.split()[0]) == program for text in _new_texts(site) if text.split()):
+            return f"It starts another program than {program}."
+    return None
+
+
+def remote(site: Site) -> str | None:
+    """S601: the value is quoted on its way into a remote command."""
+    if not site.replacements({"shlex.quote", "shlex.join"}):
+        return "It doesn't quote what goes into the remote command."
+    return None if _calls(site, ".exec_command") else "It no longer runs the remote command."
+
+
+def _calls(site: Site, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Call) and matches(site.name(node), {name})
+        for root in site.change.new
+        for node in ast.walk(root)
+    )

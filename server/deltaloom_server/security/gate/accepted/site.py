@@ -1,0 +1,213 @@
+"""`Site`: what a change took away at a finding's place, and what it put there.
+
+Invariant: "removed" and "added" are counted as nodes of the unit, so that moving code adds nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from deltaloom_server.security.codemods.source import Source
+from deltaloom_server.security.finding import Finding
+
+from ..change import Change
+from ..imports import Binding, added_bindings
+
+
+@dataclass(frozen=True)
+class Site:
+    """One change of a Python text, seen from the finding that it is to remove."""
+
+    change: Change
+    finding: Finding
+
+    @property
+    def before(self) -> Source:
+        return self.change.before
+
+    @property
+    def after(self) -> Source:
+        return self.change.after
+
+    # -- calls -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def removed_calls(self) -> tuple[ast.Call, ...]:
+        """Calls of the old unit that are no longer there as they were, inner ones first."""
+        calls = [node for node in self.change.removed if isinstance(node, ast.Call)]
+        return tuple(sorted(calls, key=lambda node: self.before.end(node) - self.before.start(node)))
+
+    @cached_property
+    def added_calls(self) -> tuple[ast.Call, ...]:
+        """Calls of the new unit that weren't there, inner ones first."""
+        calls = [node for node in self.change.added if isinstance(node, ast.Call)]
+        return tuple(sorted(calls, key=lambda node: self.after.end(node) - self.after.start(node)))
+
+    @cached_property
+    def new_imports(self) -> tuple[Binding, ...]:
+        return added_bindings(self.change)
+
+    def name(self, call: ast.Call, source: Source | None = None) -> str:
+        """What a call calls: the imported name, a builtin's, or ".method" where that's all one can tell."""
+        source = source or self.after
+        full = source.qualified(call.func)
+        if full:
+            return full
+        if isinstance(call.func, ast.Attribute):
+            return f".{call.func.attr}"
+        return ast.unparse(call.func)
+
+    def old_name(self, call: ast.Call) -> str:
+        return self.name(call, self.before)
+
+    def touches(self, node: ast.expr | ast.stmt) -> bool:
+        """Is a node of the text before on the finding's lines?"""
+        return self.before.span(node).touches(self.finding.span)
+
+    def sinks(self, names: Collection[str]) -> tuple[ast.Call, ...]:
+        """Removed calls of these names (".load" for methods), those at the finding's place first."""
+        found = [call for call in self.removed_calls if matches(self.old_name(call), names)]
+        return tuple(sorted(found, key=lambda call: not self.touches(call)))
+
+    def replacements(self, names: Collection[str]) -> tuple[ast.Call, ...]:
+        """Added calls of these names."""
+        return tuple(call for call in self.added_calls if matches(self.name(call), names))
+
+    @cached_property
+    def sink(self) -> ast.Call | None:
+        """The removed call at the finding that changed itself, not only in a call among its parts."""
+        at_place = [call for call in self.removed_calls if self.touches(call)]
+        return at_place[0] if at_place else None
+
+    # -- what flows --------------------------------------------------------------------------------------
+
+    def data(self, node: ast.AST, source: Source) -> frozenset[str]:
+        """The variables that an expression reads: not what imports and builtins give."""
+        inner = {
+            name.id
+            for one in ast.walk(node)
+            if isinstance(one, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp)
+            for generator in one.generators
+            for name in ast.walk(generator.target)
+            if isinstance(name, ast.Name)
+        }
+        return frozenset(
+            one.id
+            for one in ast.walk(node)
+            if isinstance(one, ast.Name)
+            and isinstance(one.ctx, ast.Load)
+            and one.id not in inner
+            and not source.imports.get(one.id)
+            and source.qualified(one) != one.id
+        )
+
+    @cached_property
+    def added_data(self) -> frozenset[str]:
+        """Variables that are read by what the change added, calls and other uses alike; a bare `_ = x` isn't."""
+        found: set[str] = set()
+        for node in self.change.added:
+            if isinstance(node, ast.Assign | ast.Expr) and isinstance(node.value, ast.Name | ast.Tuple):
+                continue
+            if isinstance(
+                node,
+                ast.Call
+                | ast.Subscript
+                | ast.BinOp
+                | ast.Compare
+                | ast.With
+                | ast.AsyncWith
+                | ast.Return
+                | ast.For,
+            ):
+                head = node.items if isinstance(node, ast.With | ast.AsyncWith) else [node]
+                for part in head:
+                    found |= self.data(part, self.after)
+        return frozenset(found)
+
+    def lost_data(self, node: ast.AST) -> frozenset[str]:
+        """Variables that flowed into a removed expression and into nothing that was added."""
+        aliases = {
+            target.id
+            for root in self.change.old
+            for one in ast.walk(root)
+            if isinstance(one, ast.Assign)
+            for target in one.targets
+            if isinstance(target, ast.Name)
+        }
+        gone = self.data(node, self.before) - self.added_data
+        still_read = {
+            one.id
+            for root in self.change.new
+            for one in ast.walk(root)
+            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
+        }
+        # A local that only carried the value on may go when the value itself flows in.
+        return frozenset(name for name in gone if name not in aliases or name in still_read)
+
+    def assigned(self, name: str) -> Iterator[ast.expr]:
+        """What the new unit assigns to a variable."""
+        for root in self.change.new:
+            for node in ast.walk(root):
+                if isinstance(node, ast.Assign):
+                    if any(isinstance(target, ast.Name) and target.id == name for target in node.targets):
+                        yield node.value
+                elif isinstance(node, ast.AnnAssign | ast.NamedExpr):
+                    if isinstance(node.target, ast.Name) and node.target.id == name and node.value:
+                        yield node.value
+
+    def resolved(self, node: ast.expr) -> ast.expr:
+        """A variable that the new unit assigns once, to what it is assigned; everything else as it is."""
+        if isinstance(node, ast.Name):
+            values = list(self.assigned(node.id))
+            if len(values) == 1:
+                return values[0]
+        return node
+
+    # -- calls that may not go ---------------------------------------------------------------------------
+
+    def vanished(self, may: Collection[str]) -> tuple[str, ...]:
+        """Names that the old unit calls more often than the new one; those of `may` left out."""
+        old = Counter(
+            self.old_name(one)
+            for root in self.change.old
+            for one in ast.walk(root)
+            if isinstance(one, ast.Call)
+        )
+        new = Counter(
+            self.name(one) for root in self.change.new for one in ast.walk(root) if isinstance(one, ast.Call)
+        )
+        return tuple(name for name in sorted(old - new) if not matches(name, may))
+
+    def is_discarded(self, call: ast.Call, source: Source) -> bool:
+        """Does a call stand alone, so that its result goes nowhere?"""
+        node: ast.AST = call
+        parent = source.parents.get(node)
+        while isinstance(parent, ast.Await):
+            node, parent = parent, source.parents.get(parent)
+        return isinstance(parent, ast.Expr)
+
+
+def matches(name: str, names: Collection[str]) -> bool:
+    """Is a call's name among these? ".load" stands for any method of that name, "yaml.*" for all of yaml."""
+    if name in names:
+        return True
+    last = "." + name.rpartition(".")[2]
+    if last in names:
+        return True
+    return any(one.endswith(".*") and name.startswith(one[:-1]) for one in names)
+
+
+def keyword(call: ast.Call, name: str) -> ast.expr | None:
+    """The value of a call's keyword argument."""
+    return next((one.value for one in call.keywords if one.arg == name), None)
+
+
+def constant(node: ast.expr | None) -> object:
+    """A literal's value; Ellipsis where it is no literal (and None for a missing node)."""
+    if node is None:
+        return None
+    return node.value if isinstance(node, ast.Constant) else ...
