@@ -119,6 +119,8 @@ async def ask(
             await server.sync.flush()
         sight = Sight.of(server.session)
         file = None if path is None else await _file(server, sight, path, text, cursor)
+        if path is not None and file is None:
+            return Answer("", reason=f"{path} can't be read, or may not be shown; open it and ask again.")
         asking = _Asking(server, client, file, max_new_tokens, temperature, seed, on_text)
         box = None
         if tools and server.session.context is not None and refusal(model, "tools") is None:
@@ -130,7 +132,7 @@ async def ask(
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A live copy: the text up to the start of the line asked about, and the rest, with `\\n` ending lines."""
+    """A live copy: the text up to the line asked about, and the rest, with `\\n` ending lines."""
 
     path: str
     before: str
@@ -168,7 +170,7 @@ async def _converse(asking: _Asking, system: str, user: str, box: ToolBox | None
     messages = list(opening)
     looking = _Looking(box, limits)
     while True:
-        result = await asking.turn(messages)
+        result = await asking.turn(messages, calling=looking.box is not None)
         if result.finish == "unavailable":
             if len(messages) == len(opening):
                 return Answer("", looking.steps, result.reason, result.finish, result)
@@ -177,14 +179,21 @@ async def _converse(asking: _Asking, system: str, user: str, box: ToolBox | None
             continue
         parsed = parse(result.text) if looking.box is not None else None
         if parsed is None or not parsed.calls:
-            text = spoken(result.text)
-            reason = "" if text.strip() else result.reason or _SAID_NOTHING
-            return Answer(text if text.strip() else "", looking.steps, reason, result.finish, result)
-        if looking.over:
-            text = spoken(parsed.text)
-            return Answer(text, looking.steps, "" if text else _ENDLESS, result.finish, result)
+            return _answer(result, result.text, looking.steps, _SAID_NOTHING)
+        calls = parsed.calls
+        if result.finish == "length" and not parsed.complete:
+            calls = calls[:-1]  # it was cut off, and so is what it asks for
+        if looking.over or not calls:
+            return _answer(result, parsed.text, looking.steps, _ENDLESS)
         messages.append(Message("assistant", result.text))
-        messages += await looking.look_up(parsed.calls)
+        messages += await looking.look_up(calls)
+
+
+def _answer(result: GenerateResult, text: str, steps: int, otherwise: str) -> Answer:
+    text = spoken(text)
+    if text.strip():
+        return Answer(text, steps, "", result.finish, result)
+    return Answer("", steps, result.reason or otherwise, result.finish, result)
 
 
 class _Asking:
@@ -221,14 +230,15 @@ class _Asking:
         self._sync = server.sync if inside else None
         self._client, self._on_text = client, on_text
 
-    async def turn(self, messages: Sequence[Message]) -> GenerateResult:
-        """What the model says next."""
+    async def turn(self, messages: Sequence[Message], *, calling: bool) -> GenerateResult:
+        """What the model says next. `calling`: what looks like a tool call is one, and isn't shown."""
         fields = {name: getattr(self._request, name) for name in self._request.__struct_fields__}
         request = GenerateRequest(**fields | {"messages": list(messages)})
         visible, on_text = Visible(), self._on_text
 
         def show(update: GenerateUpdate) -> None:
-            if on_text is not None and (text := visible.push(update.text)):
+            text = visible.push(update.text) if calling else update.text
+            if on_text is not None and text:
                 on_text(text)
 
         result = await self._client.generate(request, show)
