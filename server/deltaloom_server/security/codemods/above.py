@@ -112,7 +112,9 @@ def _binds(node: ast.AST, name: str) -> bool:
 
 
 def _only_written_out(source: Source, name: ast.Name) -> bool:
-    """Is a variable read only to print or log it?"""
+    """Is a variable read only to print or log it, in a way that takes any value?"""
+    if isinstance(source.parents[name], ast.BinOp | ast.Attribute | ast.Subscript | ast.Starred):
+        return False
     for one in _outwards(source, name):
         if isinstance(one, ast.Call):
             called = one.func

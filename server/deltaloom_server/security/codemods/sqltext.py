@@ -301,7 +301,6 @@ def listed_values(source: Source, hole: Hole) -> str | None:
         return ast.unparse(argument.args[1]) if ast.unparse(argument.args[0]) in ("str", "repr") else None
     if isinstance(argument, ast.GeneratorExp | ast.ListComp) and len(argument.generators) == 1:
         [one] = argument.generators
-        each = ast.unparse(one.target)
         if not one.ifs and not one.is_async and _shows(argument.elt, ast.unparse(one.target)):
             return ast.unparse(one.iter)
     return None
