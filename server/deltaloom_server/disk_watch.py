@@ -54,6 +54,7 @@ class DiskWatch:
     def changed(self, changes: Changes) -> None:
         """Paths (absolute) changed on disk, or all of them may have."""
         server = self._server
+        server.security.workspace.note_change()
         if server.session.context is None or server.sync is None:
             return
         if changes is RESCAN:

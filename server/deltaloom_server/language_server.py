@@ -40,9 +40,11 @@ with _collector_paused():
     from pygls.lsp.server import LanguageServer
 
     from .handlers import (
+        code_action,
         compact,
         completion,
         configuration,
+        diagnostics,
         inline_completion,
         lifecycle,
         progress,
@@ -59,7 +61,9 @@ if TYPE_CHECKING:
 
     from .disk_watch import DiskWatch
     from .model_client import ModelClient
+    from .security.service import SecurityService
     from .settings import Settings
+    from .status_reports import StatusReports
     from .suggest import LastCompletion, Suggester
     from .workspace_sync import WorkspaceSync
 
@@ -75,6 +79,8 @@ HANDLERS = (
     progress,
     status,
     compact,
+    diagnostics,
+    code_action,
 )
 """The registration table: one module per LSP method or family, each with `register(server)`."""
 
@@ -85,11 +91,20 @@ _LOG = get_logger("server")
 
 class DeltaloomServer(LanguageServer):
     """One editor session. `engine` ("module:function") names another engine factory for the worker; it comes
-    from the command line only, never from a workspace or an editor's settings."""
+    from the command line only, never from a workspace or an editor's settings. `lazy`: neither the context
+    nor the model worker is begun before something is asked of the model. `remember_findings`: keep what
+    scanners said for the next session."""
 
     protocol: DeltaloomProtocol
 
-    def __init__(self, *, engine: str | None = None, client_factory: ClientFactory | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        engine: str | None = None,
+        client_factory: ClientFactory | None = None,
+        lazy: bool = False,
+        remember_findings: bool = True,
+    ) -> None:
         super().__init__("deltaloom", __version__, protocol_cls=DeltaloomProtocol)
         self.session = Session(secrets.token_hex(8))
         self.notices = Notices(self._show_message)
@@ -99,10 +114,15 @@ class DeltaloomServer(LanguageServer):
         self.client: ModelClient | None = None
         self.sync: WorkspaceSync | None = None
         self.watch: DiskWatch | None = None
+        self.abilities: frozenset[str] | None = None
+        """What the model can do, once it is known."""
         self._suggester: Suggester | None = None
+        self._security: SecurityService | None = None
+        self._lazy, self._remember_findings = lazy, remember_findings
         self._engine = engine
         self._client_factory = client_factory or _engine_client
         self._exit: asyncio.Future[int] | None = None
+        self._reports: StatusReports | None = None
         self._background: set[asyncio.Task[Any]] = set()
         for module in HANDLERS:
             module.register(self)
@@ -124,6 +144,24 @@ class DeltaloomServer(LanguageServer):
         return self._suggester
 
     @property
+    def security(self) -> SecurityService:
+        """Findings and fixes; made when the first is asked for."""
+        if self._security is None:
+            from .security.service import SecurityService
+
+            self._security = SecurityService(
+                self, lambda uri: diagnostics.news(self, uri), cached=self._remember_findings
+            )
+        return self._security
+
+    def security_changed(self) -> None:
+        """Settings of the scanners or of what is shown are others now."""
+        self.security.diagnosis.forget()
+        self.security.workspace.note_change()
+        if self.session.client.diagnostic_refresh:
+            self.in_background(self.workspace_diagnostic_refresh_async(None))
+
+    @property
     def last_completion(self) -> LastCompletion | None:
         """What the last completion gave, or why it gave nothing."""
         return self._suggester.last if self._suggester else None
@@ -132,6 +170,16 @@ class DeltaloomServer(LanguageServer):
         """What was suggested before no longer counts."""
         if self._suggester is not None:
             self._suggester.forget()
+
+    @property
+    def is_patient(self) -> bool:
+        """Nobody is typing: answers may take as long as all scanners do."""
+        return self._lazy
+
+    def begin(self) -> None:
+        """The client is ready: start, unless nothing is to be started before it is needed."""
+        if not self._lazy:
+            self.ensure_started()
 
     def ensure_started(self) -> None:
         """Start the client, the sync and the watcher; by `initialized`, or by the first need of them."""
@@ -193,7 +241,7 @@ class DeltaloomServer(LanguageServer):
 
     def report_soon(self) -> None:
         """Write the status file for `deltaloom status` soon; many calls make one report."""
-        if self._exit is not None:
+        if self._reports is not None:
             self._reports.note_change()
 
     def notification_failed(self, method: str, params: object) -> None:
@@ -227,6 +275,18 @@ class DeltaloomServer(LanguageServer):
             _LOG.warning("Something still ran when the server left.")
         return status
 
+    def attach(self, write: Callable[[bytes], None]) -> None:
+        """Serve a client in this very process: it gets message bodies through `write`, and sends its own to
+        `protocol.receive`. `detach` ends it."""
+        self._exit = asyncio.get_running_loop().create_future()
+        self.protocol.set_writer(_Bodies(write), include_headers=False)
+        self.protocol.on_exit = self.leave
+
+    async def detach(self) -> None:
+        """Leave a client of this process: nothing is left running."""
+        self.leave(0)
+        await self._close()
+
     def leave(self, status: int) -> None:
         """End `serve` with this exit status; the first call counts."""
         if self._exit is not None and not self._exit.done():
@@ -244,13 +304,16 @@ class DeltaloomServer(LanguageServer):
                 self.protocol.receive(body)
 
     async def _close(self) -> None:
-        self._reports.close()
+        if self._reports is not None:
+            self._reports.close()
         if self.watch is not None:
             self.watch.stop()
         if self.sync is not None:
             await self.sync.close()
         if self.client is not None:
             await self.client.close()
+        if self._security is not None:
+            await self._security.close()
         for task in self._background:
             task.cancel()
         self.executor.shutdown(wait=False, cancel_futures=True)
@@ -269,11 +332,30 @@ class DeltaloomServer(LanguageServer):
         self.window_show_message(types.ShowMessageParams(type=kind, message=f"Deltaloom: {sentence}"))
 
 
+class _Bodies:
+    """A writer for pygls that hands bodies on."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+
+    def write(self, data: bytes) -> None:
+        self._write(data)
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 def create_server(
-    *, engine: str | None = None, client_factory: ClientFactory | None = None
+    *,
+    engine: str | None = None,
+    client_factory: ClientFactory | None = None,
+    lazy: bool = False,
+    remember_findings: bool = True,
 ) -> DeltaloomServer:
     """A server that has not begun to serve. `client_factory` replaces `EngineClient`."""
-    return DeltaloomServer(engine=engine, client_factory=client_factory)
+    return DeltaloomServer(
+        engine=engine, client_factory=client_factory, lazy=lazy, remember_findings=remember_findings
+    )
 
 
 def run_stdio(*, engine: str | None = None) -> int:

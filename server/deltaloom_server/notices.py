@@ -34,6 +34,10 @@ class Notices:
         _LOG.log({"error": 40, "warning": 30, "info": 20}[weight], "%s", sentence)
         self._show(weight, sentence)
 
+    def say(self, text: str) -> None:
+        """Show what the person has asked for, as often as they ask; it isn't kept."""
+        self._show("info", text)
+
     def forget(self, sentence: str) -> None:
         """The trouble has passed: should it come again, it is told again."""
         self._shown.pop(sentence, None)

@@ -33,6 +33,12 @@ class ClientFeatures:
     inline_completion: bool = False
     markdown: bool = False
     """In what a completion item shows beside itself."""
+    pull_diagnostics: bool = False
+    diagnostic_refresh: bool = False
+    resolves_edits: bool = False
+    document_changes: bool = False
+    change_annotations: bool = False
+    show_document: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,10 @@ class Session:
         self.roots: tuple[Root, ...] = ()
         self.context: RepositoryContext | None = None
         self.documents: dict[str, TextDocument] = {}
+        self.overrides: object = None
+        """Settings that neither the editor nor a project file changes: the command line's."""
+        self.isolated = False
+        """No project file counts."""
         self._editor_settings: object = None
         self._owners: dict[str, str] = {}  # shown path -> the uri whose text counts
         self._dirty: str | None = None
@@ -131,7 +141,8 @@ class Session:
         return "+".join(root.name for root in self.roots)
 
     def _resolve(self) -> tuple[str, ...]:
-        resolved = resolve(self._editor_settings, [Path(root.real) for root in self.roots])
+        roots = [] if self.isolated else [Path(root.real) for root in self.roots]
+        resolved = resolve(self._editor_settings, roots, self.overrides)
         self.settings = resolved.settings
         self.hides = resolved.hides
         return resolved.problems
@@ -193,6 +204,14 @@ class Session:
         """The path in the prompt, or None for a document outside every root."""
         absolute = file_path(uri)
         return shown_path(absolute, self.roots) if absolute is not None else None
+
+    def snapshot(self, uri: str) -> DocumentSnapshot:
+        """A document as it is. Raises UnknownDocument."""
+        return self._document(uri).snapshot()
+
+    def display_path(self, uri: str) -> str:
+        """The path in the prompt, or the bare name of a document outside every root."""
+        return self.shown_path(uri) or _bare_name(uri)
 
     def take_snapshot(self, uri: str, line: int, character: int) -> Snapshot:
         """What a completion at this position works from; makes the document the active one.

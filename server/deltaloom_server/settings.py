@@ -176,8 +176,9 @@ _SECTIONS: Mapping[str, type] = MappingProxyType(
 )
 
 
-def resolve(editor: object = None, roots: Iterable[Path] = ()) -> Resolved:
-    """Defaults, then the editor's tree (`initializationOptions`), then each root's project file.
+def resolve(editor: object = None, roots: Iterable[Path] = (), last: object = None) -> Resolved:
+    """Defaults, then the editor's tree (`initializationOptions`), then each root's project file, then `last`
+    (what a person has said on the command line).
 
     Never raises. Reads at most two small files a root. `context.exclude` adds up: a workspace can't show
     again what its user has excluded.
@@ -195,6 +196,7 @@ def resolve(editor: object = None, roots: Iterable[Path] = ()) -> Resolved:
         if excluded and settings.context.exclude is not excluded:
             merged = tuple(dict.fromkeys((*excluded, *settings.context.exclude)))
             settings = replace(settings, context=replace(settings.context, exclude=merged))
+    settings = _apply(settings, last, "the command line", None, problems)
     return Resolved(settings, tuple(problems), tuple(hides))
 
 

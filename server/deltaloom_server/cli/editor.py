@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltaloom_server.cli.lsp_client import Json, LspClient
+from deltaloom_server.cli.lsp_client import Json, LspConversation
 from deltaloom_server.cli.target import encoded_length, split_lines
 
 _LANGUAGES = {
@@ -44,7 +44,7 @@ class Suggestion:
 class HeadlessEditor:
     """Open documents by path. All positions count from 0, columns in characters."""
 
-    def __init__(self, client: LspClient) -> None:
+    def __init__(self, client: LspConversation) -> None:
         self._client = client
         self._texts: dict[Path, str] = {}
         self._versions: dict[Path, int] = {}
@@ -60,6 +60,10 @@ class HeadlessEditor:
             "text": text,
         }
         self._client.notify("textDocument/didOpen", {"textDocument": item})
+
+    def version(self, path: Path) -> int:
+        """The version of an open file."""
+        return self._versions[path]
 
     def text(self, path: Path) -> str:
         """The text of an open file."""

@@ -38,21 +38,32 @@ class MethodMissing(ServerFailed):
     """The language server doesn't know the request."""
 
 
-class LspClient:
-    """One server process over stdio. `on_notification(method, params)` is called for each one it sends."""
+class LspConversation:
+    """Requests and notifications, whatever carries them. `on_notification(method, params)` is called for
+    each notification of the server's."""
 
-    def __init__(self, process: asyncio.subprocess.Process, on_notification: NotificationHandler) -> None:
-        self._process = process
+    def __init__(self, on_notification: NotificationHandler) -> None:
         self._on_notification = on_notification
         self._ids = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Json]] = {}
-        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._ended = False
-        self._tasks = [asyncio.create_task(self._read_messages()), asyncio.create_task(self._read_stderr())]
         self.capabilities: dict[str, Json] = {}
 
-    async def initialize(self, roots: Sequence[Path], options: dict[str, Json]) -> None:
-        """The handshake, with columns counted in characters where the server can, and progress shown."""
+    async def initialize(
+        self, roots: Sequence[Path], options: dict[str, Json], capabilities: Mapping[str, Json] | None = None
+    ) -> None:
+        """The handshake, with columns counted in characters where the server can, and progress shown.
+
+        `capabilities` are further ones, by section.
+        """
+        own: dict[str, dict[str, Json]] = {
+            "general": {"positionEncodings": ["utf-32", "utf-16"]},
+            "window": {"workDoneProgress": True},
+            "workspace": {"workspaceFolders": True},
+            "textDocument": {"inlineCompletion": {}, "synchronization": {"didSave": True}},
+        }
+        for section, more in (capabilities or {}).items():
+            own[section] = own.get(section, {}) | more
         result = await self.request(
             "initialize",
             {
@@ -60,12 +71,7 @@ class LspClient:
                 "clientInfo": {"name": "deltaloom command line"},
                 "rootUri": roots[0].as_uri() if roots else None,
                 "workspaceFolders": [{"uri": root.as_uri(), "name": root.name} for root in roots],
-                "capabilities": {
-                    "general": {"positionEncodings": ["utf-32", "utf-16"]},
-                    "window": {"workDoneProgress": True},
-                    "workspace": {"workspaceFolders": True},
-                    "textDocument": {"inlineCompletion": {}, "synchronization": {"didSave": True}},
-                },
+                "capabilities": own,
                 "initializationOptions": options,
             },
         )
@@ -97,6 +103,43 @@ class LspClient:
         self._require_running()
         self._send({"method": method, "params": params})
 
+    def _require_running(self) -> None:
+        if self._ended:
+            raise ServerFailed(self._how_it_ended())
+
+    def _how_it_ended(self) -> str:
+        return "The language server has ended; see `deltaloom logs`."
+
+    def _send(self, message: dict[str, Json]) -> None:
+        self._send_body(
+            json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        )
+
+    def _send_body(self, body: bytes) -> None:
+        raise NotImplementedError
+
+    def _take(self, message: dict[str, Json]) -> None:
+        if "method" in message and "id" in message:
+            self._send({"id": message["id"], "result": _answer(message["method"], message.get("params"))})
+        elif "method" in message:
+            self._on_notification(message["method"], message.get("params") or {})
+        elif (future := self._pending.get(message.get("id", -1))) is not None and not future.done():
+            if error := message.get("error"):
+                kind = MethodMissing if error.get("code") == _METHOD_NOT_FOUND else ServerFailed
+                future.set_exception(kind(str(error.get("message", "The language server failed."))))
+            else:
+                future.set_result(message.get("result"))
+
+
+class LspClient(LspConversation):
+    """One server process over stdio."""
+
+    def __init__(self, process: asyncio.subprocess.Process, on_notification: NotificationHandler) -> None:
+        super().__init__(on_notification)
+        self._process = process
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._tasks = [asyncio.create_task(self._read_messages()), asyncio.create_task(self._read_stderr())]
+
     async def close(self) -> None:
         """Shut the server down as the protocol asks; end the process when it doesn't go by itself."""
         try:
@@ -114,18 +157,13 @@ class LspClient:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _require_running(self) -> None:
-        if self._ended:
-            raise ServerFailed(self._how_it_ended())
-
     def _how_it_ended(self) -> str:
         last = next((line for line in reversed(self._stderr) if line.strip()), "")
         said = f" It last said: {last.strip()}" if last else ""
         return f"The language server ended by itself; see `deltaloom logs`.{said}"
 
-    def _send(self, message: dict[str, Json]) -> None:
+    def _send_body(self, body: bytes) -> None:
         assert self._process.stdin is not None, "started with pipes"
-        body = json.dumps({"jsonrpc": "2.0", **message}, ensure_ascii=False).encode("utf-8", "surrogatepass")
         self._process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
     async def _read_messages(self) -> None:
@@ -146,18 +184,6 @@ class LspClient:
         assert self._process.stderr is not None, "started with pipes"
         async for line in self._process.stderr:
             self._stderr.append(line.decode("utf-8", "replace"))
-
-    def _take(self, message: dict[str, Json]) -> None:
-        if "method" in message and "id" in message:
-            self._send({"id": message["id"], "result": _answer(message["method"], message.get("params"))})
-        elif "method" in message:
-            self._on_notification(message["method"], message.get("params") or {})
-        elif (future := self._pending.get(message.get("id", -1))) is not None and not future.done():
-            if error := message.get("error"):
-                kind = MethodMissing if error.get("code") == _METHOD_NOT_FOUND else ServerFailed
-                future.set_exception(kind(str(error.get("message", "The language server failed."))))
-            else:
-                future.set_result(message.get("result"))
 
 
 def _content_length(headers: bytes) -> int:

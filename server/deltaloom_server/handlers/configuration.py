@@ -59,5 +59,7 @@ def settings_changed(ls: DeltaloomServer, editor: object = None) -> None:
     if new_model or before.context != now.context:
         ls.session.begin_context()
         ls.restart_context(new_model=new_model)
+    if before.security != now.security:
+        ls.security_changed()
     ls.forget_suggestions()
     ls.report_soon()

@@ -54,17 +54,26 @@ def _initialized(ls: DeltaloomServer, _params: types.InitializedParams) -> None:
     # Before `initialized` a server may not ask its client for anything, progress tokens included.
     if ls.session.client.progress:
         ls.board.use(ls.protocol)
-    ls.ensure_started()
+    ls.begin()
 
 
 def _features(capabilities: types.ClientCapabilities) -> ClientFeatures:
     window, workspace, text = capabilities.window, capabilities.workspace, capabilities.text_document
     item = text.completion.completion_item if text and text.completion else None
+    edits = workspace.workspace_edit if workspace else None
+    refresh = workspace.diagnostics if workspace else None
+    resolve = text.code_action.resolve_support if text and text.code_action else None
     return ClientFeatures(
         progress=bool(window and window.work_done_progress),
         configuration=bool(workspace and workspace.configuration),
         inline_completion=bool(text and text.inline_completion is not None),
         markdown=types.MarkupKind.Markdown in ((item and item.documentation_format) or ()),
+        pull_diagnostics=bool(text and text.diagnostic is not None),
+        diagnostic_refresh=bool(refresh and refresh.refresh_support),
+        resolves_edits="edit" in (resolve.properties if resolve else ()),
+        document_changes=bool(edits and edits.document_changes),
+        change_annotations=bool(edits and edits.change_annotation_support is not None),
+        show_document=bool(window and window.show_document and window.show_document.support),
     )
 
 

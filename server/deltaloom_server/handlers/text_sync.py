@@ -35,8 +35,9 @@ def _did_open(ls: DeltaloomServer, params: types.DidOpenTextDocumentParams) -> N
         _lost(ls, item.uri, error)
         return
     ls.notices.forget(_out_of_step(item.uri))
-    ls.ensure_started()
+    ls.begin()
     _changed(ls)
+    ls.security.diagnosis.changed(item.uri)
 
 
 def _did_change(ls: DeltaloomServer, params: types.DidChangeTextDocumentParams) -> None:
@@ -48,11 +49,15 @@ def _did_change(ls: DeltaloomServer, params: types.DidChangeTextDocumentParams) 
         return
     if ls.sync is not None:
         ls.sync.note_edit()
+    ls.security.diagnosis.changed(uri)
 
 
 def _did_save(ls: DeltaloomServer, params: types.DidSaveTextDocumentParams) -> None:
     # The text is known already. A project file's new text counts from now on, watcher or not.
-    path = file_path(params.text_document.uri)
+    uri = params.text_document.uri
+    path = file_path(uri)
+    if uri in ls.session.documents:
+        ls.security.diagnosis.saved(uri)
     if path is not None and ls.session.is_project_file(path):
         from .configuration import settings_changed
 
@@ -65,6 +70,7 @@ def _did_close(ls: DeltaloomServer, params: types.DidCloseTextDocumentParams) ->
     if ls.watch is not None and path is not None:
         ls.watch.document_closed(path)
     _changed(ls)
+    _forget_findings(ls, uri)
 
 
 def change_was_lost(ls: DeltaloomServer, params: object) -> None:
@@ -86,6 +92,15 @@ def _lost(ls: DeltaloomServer, uri: str, error: Exception | None) -> None:
     if ls.watch is not None and path is not None:
         ls.watch.document_closed(path)
     ls.notices.tell(_out_of_step(uri))
+    _forget_findings(ls, uri)
+
+
+def _forget_findings(ls: DeltaloomServer, uri: str) -> None:
+    from .diagnostics import push_none
+
+    ls.security.diagnosis.closed(uri)
+    ls.security.workspace.note_change()
+    push_none(ls, uri)
 
 
 def _out_of_step(uri: str) -> str:

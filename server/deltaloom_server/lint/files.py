@@ -34,6 +34,23 @@ def write_file(path: str, text: str) -> None:
         raise WorkspaceError(f"{path} can't be written ({error.strerror}); name another file.") from None
 
 
+def write_bytes(path: str, data: bytes) -> None:
+    """Replace a regular file as a whole, its mode kept, or leave it as it was. Raises `WorkspaceError`."""
+    try:
+        mode = os.stat(path).st_mode & 0o7777
+        handle, name = tempfile.mkstemp(prefix=".deltaloom-", dir=os.path.dirname(path))
+        try:
+            with open(handle, "wb") as file:
+                file.write(data)
+            os.chmod(name, mode)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise WorkspaceError(f"{path} can't be written ({error.strerror}); its fix is lost.") from None
+
+
 def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)

@@ -16,6 +16,7 @@ from deltaloom_server.security.analysis.messages import (
     Failed,
     Judge,
     Judged,
+    Locate,
     Propose,
     Proposed,
     Reply,
@@ -34,6 +35,10 @@ def serve(request: Request) -> Reply:
                 return scan(request)
             case Propose():
                 return _propose(request)
+            case Locate():
+                from deltaloom_server.security.analysis.locate import locate
+
+                return locate(request)
             case Judge():
                 from deltaloom_server.security.gate import judge
 
@@ -42,6 +47,10 @@ def serve(request: Request) -> Reply:
                 from deltaloom_server.security.gate import check_code
 
                 return Judged(check_code(request, scan))
+            case Locate():
+                from deltaloom_server.security.analysis.locate import locate
+
+                return locate(request)
     except Exception as error:
         return Failed(f"The analysis failed: {_words(error)}.")
 
@@ -58,6 +67,8 @@ def scan(request: ScanText) -> ScanResult:
 def _scan_told(scanner: Scanner, request: ScanText) -> ScanResult:
     try:
         return _scan(scanner, request)
+    except RecursionError:
+        return _unscanned(scanner, request, "The text is nested too deeply.")
     except Exception as error:
         why = f"The scan failed: {_words(error)}."
     return _unscanned(scanner, request, why, failed=True)

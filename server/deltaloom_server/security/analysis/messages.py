@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from deltaloom_server.security.finding import Finding, Scanner, Unscanned
+from deltaloom_server.security.finding import Finding, Scanner, Span, Unscanned
 from deltaloom_server.security.proposal import Proposal, Verdict
 
 
@@ -77,11 +77,30 @@ class CheckCode(msgspec.Struct, frozen=True, tag="check"):
     roots: tuple[str, ...] = ()
 
 
+class Locate(msgspec.Struct, frozen=True, tag="locate"):
+    """Which statement and which function does this piece of a text belong to?"""
+
+    path: str
+    text: str
+    span: Span
+
+
+class Located(msgspec.Struct, frozen=True, tag="located"):
+    """Code points [start, end) of the statement's whole lines, and of the function's with its decorators;
+    -1 where there is no function around it."""
+
+    statement_start: int
+    statement_end: int
+    function_start: int = -1
+    function_end: int = -1
+    function: str = ""
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """The request could not be served: one sentence."""
 
     reason: str
 
 
-Request = ScanText | Propose | Judge | CheckCode
-Reply = ScanResult | Proposed | Judged | Failed
+Request = ScanText | Propose | Judge | CheckCode | Locate
+Reply = ScanResult | Proposed | Judged | Located | Failed

@@ -1,0 +1,206 @@
+"""One run of `deltaloom lint`: the language server's own handlers, asked as an editor asks them.
+
+Invariant: what is found and what is fixed comes out of the server's answers; this module chooses files and
+gathers. Without model fixes no worker is started.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from deltaloom_model._version import __version__
+from deltaloom_server.cli.editor import HeadlessEditor
+from deltaloom_server.cli.lsp_client import Json, LspConversation, NotificationHandler
+from deltaloom_server.handlers.diagnostics import REPORT
+from deltaloom_server.language_server import create_server
+from deltaloom_server.lint.fixes import FileFixes, fix_files
+from deltaloom_server.lint.from_sarif import read_sarif
+from deltaloom_server.lint.in_process import connect
+from deltaloom_server.lint.options import LintOptions
+from deltaloom_server.lint.outcome import Outcome
+from deltaloom_server.lint.select import Choice
+from deltaloom_server.positions import content_length, split_lines
+from deltaloom_server.security.analysis.messages import ScanResult
+from deltaloom_server.security.assemble import assemble
+from deltaloom_server.security.finding import Finding, Inspection, Unscanned
+from deltaloom_server.security.source_text import read_source
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a pass told: inspections by path, and the texts of the lines on which something was found."""
+
+    inspections: dict[str, Inspection]
+    lines: dict[str, dict[int, str]]
+    notes: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    cached: int = 0
+    complete: bool = True
+    settings: dict[str, Any] | None = None
+
+    def pairs(self) -> list[tuple[Finding, str]]:
+        """Each finding with its line's text."""
+        return [
+            (finding, self.lines.get(path, {}).get(finding.span.start_line, ""))
+            for path, inspection in self.inspections.items()
+            for finding in inspection.findings
+        ]
+
+    def unscanned(self) -> tuple[Unscanned, ...]:
+        """What wasn't looked at, in the order of the paths."""
+        every = (one for inspection in self.inspections.values() for one in inspection.unscanned)
+        return tuple(sorted(every, key=lambda one: (one.path, one.scanner)))
+
+
+async def run(options: LintOptions, progress: NotificationHandler = lambda _method, _params: None) -> Outcome:
+    """Look, choose, fix where that is asked for. Raises DeltaloomError for what can't be done at all."""
+    began, clock = time.time(), time.monotonic()
+    choice = Choice.prepare(options)
+    server = create_server(lazy=True, remember_findings=options.cache)
+    server.session.overrides = _overrides(options)
+    server.session.isolated = options.isolated
+    async with connect(server, [Path(options.root)], _initial(options), progress) as client:
+        server.security.workspace.scope = lambda path: _is_chosen(options, choice, path)
+        editor = HeadlessEditor(client)
+        found = await _look(client, editor, options)
+        found = _with_sarif(found, options)
+        choice = _effective(choice, options, found)
+        chosen = choice.report(found.pairs(), frozenset(found.paths))
+        fixes = FileFixes()
+        reported = chosen.findings
+        if options.needs_fixes:
+            fixes = await fix_files(client, editor, options, reported)
+            reported = fixes.with_offers(reported)
+            if options.fix and fixes.applied:
+                found = await _look(client, editor, options, again=True)
+                again = choice.report(found.pairs(), frozenset(found.paths))
+                reported, chosen = again.findings, again
+    return Outcome(
+        __version__,
+        options.root,
+        len(found.paths),
+        reported,
+        found.unscanned(),
+        (*found.notes, *chosen.notes, *fixes.notes),
+        fixes.applied,
+        fixes.diffs,
+        fixes.fixed_text,
+        options.shard,
+        found.complete,
+        began,
+        time.monotonic() - clock,
+        found.cached,
+        chosen.left_out,
+        found.paths,
+        choice.severity,
+        choice.confidence,
+    )
+
+
+def _overrides(options: LintOptions) -> dict[str, Json]:
+    """What the command line says; everything else is the project's, as in an editor."""
+    security: dict[str, Json] = {"enabled": True, "model_fixes": options.model_fixes}
+    if options.severity is not None:
+        security["severity"] = options.severity
+    if options.confidence is not None:
+        security["confidence"] = options.confidence
+    if options.jobs:
+        security["processes"] = options.jobs
+    if options.diff_base:
+        security["base"] = options.diff_base
+    return {"security": security}
+
+
+def _initial(options: LintOptions) -> dict[str, Json]:
+    return {"worker": {"idle_seconds": 60}} if options.model_fixes else {}
+
+
+def _is_chosen(options: LintOptions, choice: Choice, path: str) -> bool:
+    """Is a file (relative to the root) among the paths, in the shard, and among those that changed?"""
+    absolute = f"{options.root.rstrip('/')}/{path}"
+    named = any(absolute == one or absolute.startswith(one.rstrip("/") + "/") for one in options.paths)
+    return named and choice.looks_at(path)
+
+
+async def _look(
+    client: LspConversation, editor: HeadlessEditor, options: LintOptions, *, again: bool = False
+) -> Found:
+    """A pass over the workspace; for one text from stdin, that text as an open document."""
+    if options.stdin_filename and not again:
+        editor.open(Path(options.stdin_filename), options.stdin or "")
+    await client.request("workspace/diagnostic", {"previousResultIds": []})
+    report = await client.request(REPORT, None)
+    return _found(report, options)
+
+
+def _found(report: Json, options: LintOptions) -> Found:
+    inspections: dict[str, Inspection] = {}
+    lines: dict[str, dict[int, str]] = {}
+    for uri, told in report["inspections"].items():
+        inspection = msgspec.convert(told, Inspection)
+        inspections[inspection.path] = inspection
+        lines[inspection.path] = {int(number): text for number, text in report["lines"].get(uri, {}).items()}
+    return Found(
+        inspections,
+        lines,
+        tuple(report["notes"]),
+        tuple(report["paths"]),
+        int(report["cached"]),
+        bool(report["complete"]),
+        report["settings"],
+    )
+
+
+def _effective(choice: Choice, options: LintOptions, found: Found) -> Choice:
+    """The choice by the settings that were in force: a project file's count where no option was given."""
+    settings = found.settings or {}
+    merged = replace(
+        options,
+        select=options.select or tuple(settings.get("select", ())),
+        ignore=(*options.ignore, *settings.get("ignore", ())),
+    )
+    return replace(
+        choice,
+        options=merged,
+        severity=options.severity or settings.get("severity", choice.severity),
+        confidence=options.confidence or settings.get("confidence", choice.confidence),
+    )
+
+
+def _with_sarif(found: Found, options: LintOptions) -> Found:
+    """The findings of other scanners' reports among ours, merged where both see the same."""
+    notes = list(found.notes)
+    inspections, lines = dict(found.inspections), dict(found.lines)
+    for name in options.from_sarif:
+        imported = read_sarif(name, options.root)
+        notes += imported.notes
+        for path, findings in _by_path(imported.findings).items():
+            source = read_source(f"{options.root.rstrip('/')}/{path}", 1 << 24)
+            if isinstance(source, str):
+                notes.append(f"Findings of {name} in {path} were left out: {source}.")
+                continue
+            before = inspections.get(path)
+            ours = ScanResult(before.findings, before.unscanned) if before is not None else ScanResult(())
+            looked = (*(before.scanners if before is not None else ()), "sarif")
+            inspections[path] = assemble(path, source.text, [ours, ScanResult(tuple(findings))], looked)
+            lines[path] = lines_of(inspections[path].findings, split_lines(source.text))
+    return replace(found, inspections=inspections, lines=lines, notes=tuple(notes))
+
+
+def lines_of(findings: Iterable[Finding], lines: Sequence[str]) -> dict[int, str]:
+    """The texts, without line ends, of the lines on which findings begin."""
+    numbers = {finding.span.start_line for finding in findings if finding.span.start_line < len(lines)}
+    return {number: lines[number][: content_length(lines[number])] for number in numbers}
+
+
+def _by_path(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    grouped: dict[str, list[Finding]] = {}
+    for finding in findings:
+        grouped.setdefault(finding.path, []).append(finding)
+    return grouped

@@ -1,0 +1,101 @@
+"""What scanners said of texts seen before, in the user's cache folder, for the next run.
+
+Invariant: an entry is found only for the same text, kind of file, scanners and rules; what can't be read is
+as if it weren't there. Holds findings (which quote no source beyond names in messages), never a text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import platformdirs
+
+from deltaloom_server.logs import get_logger
+from deltaloom_server.security.analysis.messages import ScanResult
+
+_FORMAT = 1
+_BATCH = 500
+_MOST_ENTRIES = 200_000
+_LOG = get_logger("findings")
+
+
+def default_path() -> Path:
+    """Where the cache stands."""
+    return platformdirs.user_cache_path("deltaloom") / "findings" / f"{_FORMAT}.sqlite"
+
+
+class FindingCache:
+    """Blocking, for one thread at a time; several processes may share the file."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._decoder = msgspec.msgpack.Decoder(ScanResult)
+        self._connection: sqlite3.Connection | None = None
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, ScanResult]:
+        """What is known under these keys."""
+        found: dict[bytes, ScanResult] = {}
+        with self._opened() as connection:
+            if connection is None:
+                return {}
+            for start in range(0, len(keys), _BATCH):
+                batch = keys[start : start + _BATCH]
+                marks = ",".join("?" * len(batch))
+                # Only question marks are put together here; the keys are parameters.
+                query = f"SELECT key, value FROM results WHERE key IN ({marks})"
+                for key, value in connection.execute(query, batch):
+                    with contextlib.suppress(msgspec.DecodeError, msgspec.ValidationError):
+                        found[key] = self._decoder.decode(value)
+        return found
+
+    def keep(self, results: Mapping[bytes, ScanResult]) -> None:
+        """Remember these; the oldest leave when there are too many."""
+        rows = [(key, msgspec.msgpack.encode(result)) for key, result in results.items()]
+        with self._opened() as connection:
+            if connection is None or not rows:
+                return
+            with connection:
+                connection.executemany("INSERT OR REPLACE INTO results(key, value) VALUES (?, ?)", rows)
+                connection.execute(
+                    "DELETE FROM results WHERE rowid <= (SELECT MAX(rowid) FROM results) - ?",
+                    (_MOST_ENTRIES,),
+                )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection | None]:
+        """The connection, or None where the file can't be used; a damaged one is removed."""
+        try:
+            yield self._connect()
+        except sqlite3.DatabaseError as error:
+            _LOG.warning("the findings cache can't be used (%s)", type(error).__name__)
+            self.close()
+            if self._path is not None and not isinstance(error, sqlite3.OperationalError):
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
+
+    def _connect(self) -> sqlite3.Connection | None:
+        if self._connection is not None or self._path is None:
+            return self._connection
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+        except OSError:
+            self._path = None
+            return None
+        connection = sqlite3.connect(self._path, timeout=2.0, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=OFF")  # losing an entry costs a scan, nothing else
+        connection.execute("CREATE TABLE IF NOT EXISTS results(key BLOB UNIQUE, value BLOB)")
+        self._connection = connection
+        return connection

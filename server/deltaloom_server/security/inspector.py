@@ -1,0 +1,240 @@
+"""Inspecting texts and files: which scanners look at what, in what order, and what is remembered of it.
+
+Invariant: equal texts of one kind of file give equal inspections, whether they come from a buffer, from disk
+or from the cache; what no scanner could look at is said, never passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from deltaloom_server.security import scanner_versions
+from deltaloom_server.security.analysis.messages import ScanResult, ScanText
+from deltaloom_server.security.analysis.pool import AnalysisPool
+from deltaloom_server.security.assemble import assemble
+from deltaloom_server.security.finding import Finding, Inspection, Scanner, Unscanned
+from deltaloom_server.security.finding_cache import FindingCache
+from deltaloom_server.security.languages import scanners_for
+from deltaloom_server.security.scanners import ruff, semgrep
+from deltaloom_server.security.source_text import read_source
+from deltaloom_server.security.targets import Target
+
+_SLICE = 400
+"""Files whose texts are held at one time."""
+
+_QUICK: tuple[Scanner, ...] = ("ruff", "deltaloom")
+_QUICK_SECONDS = 2.0
+_FULL_SECONDS = 20.0
+
+Lines = tuple[tuple[int, int], ...]
+"""First and last numbers (from 0) of runs of lines."""
+
+Progress = Callable[[int, int], None]
+"""Called with (files done, files in all)."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file on its way through the scanners. `key` is what its results are remembered under."""
+
+    target: Target
+    text: str
+    key: bytes
+    scanners: tuple[Scanner, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A file as it was on disk, and what was found in it."""
+
+    target: Target
+    text: str
+    inspection: Inspection
+
+
+class Inspector:
+    """All inspections of one session. Its methods belong to the event loop."""
+
+    def __init__(self, pool: AnalysisPool, cache: FindingCache, executor: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._cache = cache
+        self._executor = executor
+        self.cached = 0
+        """Files of the last `files` that the cache knew."""
+
+    async def quick(self, path: str, text: str) -> Inspection:
+        """What can be told while a person types: ruff and our own checks."""
+        chosen = tuple(scanner for scanner in scanners_for(path) if scanner in _QUICK)
+        result = await self._scan_text(path, text, chosen, _QUICK_SECONDS)
+        return assemble(path, text, [result], chosen)
+
+    async def full(self, path: str, text: str, lines: Lines = ()) -> Inspection:
+        """All scanners; credentials are looked for in `lines`."""
+        chosen = _without_secrets(path)
+        key = _key(path, text, chosen)
+        secrets = asyncio.create_task(self.secrets(path, text, lines))
+        result = (await self._run(lambda: self._cache.find([key]))).get(key)
+        if result is None:
+            result = await self._scan_text(path, text, chosen, _FULL_SECONDS)
+            await self._keep({key: result})
+        return _assembled(path, text, result, await secrets, chosen)
+
+    async def files(
+        self, targets: Sequence[Target], max_bytes: int, progress: Progress = lambda done, total: None
+    ) -> AsyncIterator[Inspected]:
+        """Inspect files as they are on disk, in slices. Credentials are another matter (`secrets`)."""
+        self.cached = done = 0
+        for start in range(0, len(targets), _SLICE):
+            part = targets[start : start + _SLICE]
+            files, refused = await self._run(lambda part=part: _read_all(part, max_bytes))  # type: ignore[misc]
+            for target, reason in refused:
+                done += 1
+                yield Inspected(target, "", _refused(target, reason))
+            known = await self._run(lambda files=files: self._cache.find([f.key for f in files]))  # type: ignore[misc]
+            self.cached += len(known)
+            fresh: dict[bytes, ScanResult] = {}
+            for file in files:
+                if (result := known.get(file.key)) is not None:
+                    done += 1
+                    yield _inspected(file, result)
+            progress(done, len(targets))
+            async for file, result in self._scan_files([f for f in files if f.key not in known]):
+                done += 1
+                fresh[file.key] = result
+                progress(done, len(targets))
+                yield _inspected(file, result)
+            await self._keep(fresh)
+
+    async def secrets(self, path: str, text: str, lines: Lines) -> ScanResult:
+        """Credentials in these lines."""
+        if not lines or "secrets" not in scanners_for(path):
+            return ScanResult(())
+        return await self._pool.scan(ScanText(path, text, ("secrets",), lines), seconds=_FULL_SECONDS)
+
+    async def _scan_text(self, path: str, text: str, chosen: Sequence[Scanner], seconds: float) -> ScanResult:
+        scans: list[Coroutine[Any, Any, ScanResult]] = []
+        if "ruff" in chosen:
+            scans.append(ruff.scan_buffer(path, text, seconds=seconds))
+        if "semgrep" in chosen:
+            scans.append(semgrep.scan_buffer(path, text, seconds=seconds))
+        if inside := _inside(chosen):
+            scans.append(self._pool.scan(ScanText(path, text, inside), seconds=seconds))
+        return _joined(await asyncio.gather(*scans))
+
+    async def _scan_files(self, files: Sequence[_File]) -> AsyncIterator[tuple[_File, ScanResult]]:
+        """ruff and semgrep take all files at once, the analysis processes one after another."""
+        whole = [
+            asyncio.create_task(scan([Path(f.target.absolute) for f in files if scanner in f.scanners]))
+            for scanner, scan in (("ruff", ruff.scan_files), ("semgrep", semgrep.scan_files))
+            if any(scanner in file.scanners for file in files)
+        ]
+        single = {asyncio.create_task(self._scan_inside(file)): file for file in files}
+        try:
+            others = await asyncio.gather(*whole)
+            waiting = set(single)
+            while waiting:
+                finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
+                    file = single[task]
+                    path = Path(file.target.absolute)
+                    results = [task.result(), *(other[path] for other in others if path in other)]
+                    yield file, _at(_joined(results), file.target.path)
+        finally:
+            for task in (*whole, *single):
+                task.cancel()
+            await asyncio.gather(*whole, *single, return_exceptions=True)
+
+    async def _scan_inside(self, file: _File) -> ScanResult:
+        if not (inside := _inside(file.scanners)):
+            return ScanResult(())
+        return await self._pool.scan(ScanText(file.target.path, file.text, inside), seconds=_FULL_SECONDS)
+
+    async def _keep(self, results: dict[bytes, ScanResult]) -> None:
+        """What a scanner failed at is tried again the next time."""
+        sound = {key: one for key, one in results.items() if not any(u.failed for u in one.unscanned)}
+        if sound:
+            await self._run(lambda: self._cache.keep(sound))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _read_all(targets: Iterable[Target], max_bytes: int) -> tuple[list[_File], list[tuple[Target, str]]]:
+    files, refused = [], []
+    for target in targets:
+        source = read_source(target.absolute, max_bytes)
+        if isinstance(source, str):
+            refused.append((target, source))
+            continue
+        chosen = _without_secrets(target.path)
+        files.append(_File(target, source.text, _key(target.path, source.text, chosen), chosen))
+    return files, refused
+
+
+def _without_secrets(path: str) -> tuple[Scanner, ...]:
+    """The scanners whose results depend on nothing but the text."""
+    return tuple(scanner for scanner in scanners_for(path) if scanner != "secrets")
+
+
+def _inside(scanners: Iterable[Scanner]) -> tuple[Scanner, ...]:
+    """Those that run in the analysis process."""
+    return tuple(scanner for scanner in scanners if scanner in ("bandit", "deltaloom"))
+
+
+def _key(path: str, text: str, scanners: Sequence[Scanner]) -> bytes:
+    """What a result depends on: the text, the kind of file, the scanners, their versions and rules."""
+    kind = path.rpartition("/")[2].rpartition(".")[2]
+    parts = (kind, ",".join(scanners), scanner_versions.fingerprint(), text)
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.digest()
+
+
+def _joined(results: Iterable[ScanResult]) -> ScanResult:
+    findings: list[Finding] = []
+    unscanned: list[Unscanned] = []
+    for result in results:
+        findings += result.findings
+        unscanned += result.unscanned
+    return ScanResult(tuple(findings), tuple(unscanned))
+
+
+def _at(result: ScanResult, path: str) -> ScanResult:
+    """A result as that of the file at `path`: a remembered one may come from an equal file elsewhere."""
+    replace = msgspec.structs.replace
+    return ScanResult(
+        tuple(one if one.path == path else replace(one, path=path) for one in result.findings),
+        tuple(one if one.path == path else replace(one, path=path) for one in result.unscanned),
+    )
+
+
+def _assembled(
+    path: str, text: str, result: ScanResult, secrets: ScanResult, scanners: tuple[Scanner, ...]
+) -> Inspection:
+    looked: tuple[Scanner, ...] = (*scanners, "secrets") if secrets.findings else scanners
+    return assemble(path, text, [_at(result, path), secrets], looked)
+
+
+def _inspected(file: _File, result: ScanResult) -> Inspected:
+    path = file.target.path
+    return Inspected(
+        file.target, file.text, _assembled(path, file.text, result, ScanResult(()), file.scanners)
+    )
+
+
+def _refused(target: Target, reason: str) -> Inspection:
+    chosen = _without_secrets(target.path)
+    unscanned = tuple(Unscanned(target.path, scanner, f"{reason}.") for scanner in chosen)
+    return Inspection(target.path, "", (), unscanned, ())

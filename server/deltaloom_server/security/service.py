@@ -1,0 +1,63 @@
+"""Everything about findings and fixes in one session, made when it is first needed.
+
+Invariant: nothing is started before something is asked for; `close` leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from deltaloom_server.security.analysis.pool import AnalysisPool
+from deltaloom_server.security.diagnosis import Diagnosis
+from deltaloom_server.security.finding_cache import FindingCache, default_path
+from deltaloom_server.security.fixing import Fixer, FixOptions, Source
+from deltaloom_server.security.inspector import Inspector
+from deltaloom_server.security.workspace_findings import WorkspaceFindings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deltaloom_server.language_server import DeltaloomServer
+
+
+class SecurityService:
+    """What handlers use. `on_news(uri)`: the findings of an open document are others now."""
+
+    def __init__(
+        self, server: DeltaloomServer, on_news: Callable[[str], None], *, cached: bool = True
+    ) -> None:
+        self._server = server
+        processes = server.session.settings.security.processes or os.cpu_count() or 1
+        self.pool = AnalysisPool(size=processes)
+        self.cache = FindingCache(default_path() if cached else None)
+        self.inspector = Inspector(self.pool, self.cache, server.executor)
+        self.diagnosis = Diagnosis(server, self.inspector, on_news)
+        self.workspace = WorkspaceFindings(server, self.inspector, self.diagnosis)
+
+    @cached_property
+    def fixer(self) -> Fixer:
+        """What makes fixes."""
+        from deltaloom_server.security.model_fix import ModelProposals
+        from deltaloom_server.security.own_tests import OwnTests
+
+        return Fixer(
+            self.pool,
+            ModelProposals(self._server, self.pool).propose,
+            OwnTests(self._server).run_if_asked,
+        )
+
+    def fix_options(self, *, unsafe: bool = True, sources: tuple[Source, ...] = ()) -> FixOptions:
+        """By the settings: the model only where they allow it."""
+        settings = self._server.session.settings.security
+        allowed: tuple[Source, ...] = ("codemod", "model") if settings.model_fixes else ("codemod",)
+        roots = tuple(root.real for root in self._server.session.roots)
+        chosen = tuple(source for source in sources or allowed if source in allowed)
+        return FixOptions(chosen, unsafe, roots)
+
+    async def close(self) -> None:
+        """End what runs."""
+        self.diagnosis.close()
+        await self.pool.close()
+        self.cache.close()
