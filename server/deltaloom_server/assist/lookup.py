@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..context.reading import load_text
-from ..context.reasons import Reason, WorkspaceFile
+from ..context.reasons import FORBIDDEN, Reason, WorkspaceFile
 from ..context.roots import Root, absolute_path, shown_path
 from ..context.scan import check_paths, scan_workspace
 from ..session import Session
@@ -33,6 +33,7 @@ class Sight:
     live: dict[str, str | None]
     barred: Callable[[str], bool]
     _files: list[WorkspaceFile] = field(default_factory=list)
+    _open: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, session: Session) -> Sight:
@@ -65,7 +66,7 @@ class Sight:
     def text(self, path: str) -> str | None:
         """What a file says now, its lines ended by `\\n`; None where it isn't there or may not be shown."""
         if path in self.live:
-            return self.live[path]
+            return self._open_texts()[path]
         if self.barred(path):
             return None
         found = check_paths(self.roots, self.settings, [path])[path]
@@ -78,7 +79,7 @@ class Sight:
         if not self._files:
             self._files.extend(scan_workspace(self.roots, self.settings, cancelled=cancelled).files)
         shown = {file.path for file in self._files if not self.barred(file.path)}
-        open_ones = {path for path, text in self.live.items() if text is not None}
+        open_ones = {path for path, text in self._open_texts().items() if text is not None}
         return sorted((shown - self.live.keys()) | open_ones)
 
     def texts(self, cancelled: Callable[[], bool]) -> Iterator[tuple[str, str]]:
@@ -89,12 +90,19 @@ class Sight:
         for path in paths:
             if cancelled() or room <= 0:
                 return
-            text = self.live.get(path)
-            if text is None:
-                text = self._load(on_disk[path])
+            live = path in self.live
+            text = self._open_texts()[path] if live else self._load(on_disk[path])
             if text is not None:
                 room -= len(text)
                 yield path, text
+
+    def _open_texts(self) -> dict[str, str | None]:
+        """`live`, but for what the workspace's rules hide: the context may not have been told of it yet."""
+        if len(self._open) < len(self.live):
+            verdicts = check_paths(self.roots, self.settings, self.live)
+            hidden = {path for path, verdict in verdicts.items() if verdict in FORBIDDEN}
+            self._open.update({path: None if path in hidden else text for path, text in self.live.items()})
+        return self._open
 
     def _load(self, file: WorkspaceFile) -> str | None:
         absolute = absolute_path(file.path, self.roots)

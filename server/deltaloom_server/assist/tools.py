@@ -204,7 +204,7 @@ class ToolBox:
 
     def _list_files(self, arguments: dict[str, str], cancelled: Callable[[], bool]) -> ToolResult:
         asked = arguments.get("folder", "").strip()
-        folder = self._sight.normalized(asked) if asked.strip("/.") else ""
+        folder = "" if asked in ("", ".", "/", "./") else self._sight.normalized(asked)
         if folder is None:
             return ToolResult("That folder isn't part of the repository.")
         stem = f"{folder}/" if folder else ""
