@@ -45,7 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
         outcome = _run(_with_stdin(options))
     if options.write_baseline:
         outcome = _write_baseline(outcome, options)
-    _report(outcome, options)
+    try:
+        _report(outcome, options)
+    except BrokenPipeError:
+        # The reader (`| head`) has enough; what was found stays the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     status = exit_status(outcome, exit_zero=options.exit_zero)
     if status == 2 and (options.output or options.format != "text"):
         print(f"deltaloom: {failure_sentence(outcome)}", file=sys.stderr)

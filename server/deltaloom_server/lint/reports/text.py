@@ -54,7 +54,11 @@ def print_summary(outcome: Outcome, stream: IO[str]) -> None:
 def _print(lines: Iterator[Text], stream: IO[str]) -> None:
     from rich.console import Console
 
-    console = Console(
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:  # rich would exit with a status of its own
+            raise BrokenPipeError
+
+    console = Terminal(
         file=stream, highlight=False, soft_wrap=True, no_color=True if os.environ.get("NO_COLOR") else None
     )
     for line in lines:
@@ -73,8 +77,9 @@ def _lines(outcome: Outcome, here: str, *, summary: bool) -> Iterator[Text]:
 
 
 def _display(outcome: Outcome, path: str, here: str) -> str:
-    full = os.path.join(outcome.root, path)
-    return plain(os.path.relpath(full, here) if here else path)
+    # An outcome that was made on another machine is about folders that aren't here.
+    known = here and os.path.isdir(outcome.root)
+    return plain(os.path.relpath(os.path.join(outcome.root, path), here) if known else path)
 
 
 def _finding(reported: Reported) -> Iterator[Text]:
