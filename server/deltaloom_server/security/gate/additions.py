@@ -56,13 +56,14 @@ def _count(text: str) -> int:
 
 def hidden(before: str, after: str) -> Iterator[str]:
     """Letters that can't be seen, or that look like others: for every language."""
-    more = Counter(filter(_is_odd, after)) - Counter(filter(_is_odd, before))
+    more = Counter(filter(is_odd, after)) - Counter(filter(is_odd, before))
     for letter in sorted(more):
         yield f"It adds a character that can't be seen (U+{ord(letter):04X})."
         return
 
 
-def _is_odd(letter: str) -> bool:
+def is_odd(letter: str) -> bool:
+    """Is a character one that nobody sees, or that looks like a blank?"""
     if letter.isascii():
         return letter < " " and letter not in "\t\n\r\f"
     category = unicodedata.category(letter)

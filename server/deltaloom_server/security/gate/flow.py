@@ -22,13 +22,13 @@ _QUIETERS = frozenset({"contextlib.suppress", "suppress", "warnings.filterwarnin
 _ENDS = ast.Return | ast.Raise | ast.Continue | ast.Break
 
 
-def flow(change: Change, *, may_drop_assert: bool = False) -> Iterator[str]:
+def flow(change: Change, *, may_drop_assert: bool = False, may_fix_text: bool = False) -> Iterator[str]:
     """Objections to a change of what runs."""
     yield from _swallowed(change)
     yield from _never(change)
     yield from _unreachable(change)
     yield from _emptied(change)
-    yield from _constants_for_results(change)
+    yield from _constants_for_results(change, may_fix_text)
     yield from _validation(change, may_drop_assert)
 
 
@@ -180,8 +180,8 @@ def _is_empty(body: Sequence[ast.stmt]) -> bool:
     )
 
 
-def _constants_for_results(change: Change) -> Iterator[str]:
-    """`return {}` or `data = None` where something was computed."""
+def _constants_for_results(change: Change, may_fix_text: bool) -> Iterator[str]:
+    """`return {}` or `data = None` where something was computed. A statement's text may become fixed."""
     removed = change.removed
     old_returns = [one for one in removed if isinstance(one, ast.Return) and not _is_blank(one.value)]
     for node in change.added:
@@ -198,6 +198,8 @@ def _constants_for_results(change: Change) -> Iterator[str]:
     }
     for node in change.added:
         if isinstance(node, ast.Assign) and _is_blank(node.value):
+            if may_fix_text and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+                continue
             names = {target.id for target in node.targets if isinstance(target, ast.Name)} & computed
             if names and _count_stores(change, min(names)) < 2:
                 yield f"It assigns a constant to {min(names)} in the place of a result."

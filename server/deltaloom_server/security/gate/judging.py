@@ -6,12 +6,14 @@ is an objection, never a pass.
 
 from __future__ import annotations
 
+
 from collections.abc import Callable, Iterable, Iterator
 
 from deltaloom_server.security.analysis.messages import CheckCode, Judge, ScanResult, ScanText
 from deltaloom_server.security.codemods.source import Function, Source
 from deltaloom_server.security.finding import UNUSED_SUPPRESSION, Finding
 from deltaloom_server.security.proposal import Edit, Verdict, apply_edits
+from deltaloom_server.security.rules import canonical
 
 from . import additions, imports, names, scope
 from .accepted import Site, accepted
@@ -27,6 +29,9 @@ from .tricks import tricks
 from .workspace import Workspace
 
 Scan = Callable[[ScanText], ScanResult]
+
+_TEXTS = frozenset(["S608", "S610", "S611", "DL109", "DL110", "S704", "S104", "S108"])
+"""Rules whose fix may write a text out that was put together before."""
 
 _PYTHON = (".py", ".pyi", ".pyw")
 _TOO_DEEP = Verdict(("The code is nested too deeply to be judged.",))
@@ -124,6 +129,7 @@ def _anywhere(change: Change) -> Iterator[str]:
 
 
 def _objections(change: Change, finding: Finding, workspace: Workspace) -> Iterator[str]:
+    rule = canonical(finding.rule)
     yield from _anywhere(change)
     yield from moved_marks(change)
     yield from scope.text_outside(change)
@@ -136,23 +142,21 @@ def _objections(change: Change, finding: Finding, workspace: Workspace) -> Itera
     yield from additions.literals(change)
     yield from additions.effects(change)
     yield from tricks(change)
-    yield from flow(change, may_drop_assert=finding.rule == "S101")
+    yield from flow(change, may_drop_assert=rule == "S101", may_fix_text=rule in _TEXTS)
     yield from accepted(Site(change, finding))
 
 
 def _parameter(change: Change, finding: Finding) -> str:
-    """S107 is about a parameter's default: that one may become None."""
-    if finding.rule != "S107":
-        return ""
+    """The parameter whose default is what the finding is about: that one may become another."""
     function = next((one for one in change.old if isinstance(one, Function)), None)
-    if function is None:
-        return ""
-    for name, default in scope.defaults(function.args):
-        if isinstance(default, ast.Constant) and isinstance(default.value, str):
+    for name, default in scope.defaults(function.args) if function is not None else ():
+        if default is not None:
             span = change.before.span(default)
+            start = span.start_line, span.start_column
             if (
-                span.start_line == finding.span.start_line
-                and finding.span.start_column <= span.start_column + 1
+                start
+                <= (finding.span.start_line, finding.span.start_column)
+                < (span.end_line, span.end_column)
             ):
                 return name
     return ""

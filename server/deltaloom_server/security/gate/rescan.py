@@ -6,12 +6,13 @@ Invariant: suppression comments count for nothing, and a scanner that didn't loo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from deltaloom_server.positions import split_lines
 from deltaloom_server.security.analysis.messages import ScanResult, ScanText
 from deltaloom_server.security.finding import Finding, Scanner, Severity
+from deltaloom_server.security.rules import canonical
 
 Scan = Callable[[ScanText], ScanResult]
 Lines = tuple[int, int]
@@ -42,9 +43,6 @@ class _View:
 
     places: Counter[tuple[str, str]] = field(default_factory=Counter)
     rows: list[tuple[str, int, Severity, str]] = field(default_factory=list)
-
-    def of_rule(self, rule: str) -> int:
-        return sum(count for (one, _), count in self.places.items() if one == rule)
 
 
 class Texts:
@@ -85,7 +83,7 @@ def rescan(
     if finding is not None:
         objections += _still_there(finding, before, after, unit, _line(texts.lines, finding.span.start_line))
     extra = _known(known, texts.lines)
-    accepted = CONSEQUENCES.get(finding.rule, {}) if finding is not None else {}
+    accepted = CONSEQUENCES.get(canonical(finding.rule), {}) if finding is not None else {}
     bad: set[Scanner] = set()
     for scanner in seeing:
         for row in _new(before[scanner], after[scanner], extra.get(scanner, Counter())):
@@ -118,8 +116,9 @@ def _view(findings: Iterable[Finding], lines: Sequence[str], scanner: Scanner) -
     for one in findings:
         if scanner in one.scanners:
             line = one.span.start_line
-            view.places[one.rule, _line(lines, line)] += 1
-            view.rows.append((one.rule, line, one.severity, one.message))
+            rule = canonical(one.rule)
+            view.places[rule, _line(lines, line)] += 1
+            view.rows.append((rule, line, one.severity, one.message))
     return view
 
 
@@ -127,7 +126,7 @@ def _known(known: Iterable[Finding], lines: Sequence[str]) -> dict[Scanner, Coun
     found: dict[Scanner, Counter[tuple[str, str]]] = {}
     for one in known:
         for scanner in one.scanners:
-            found.setdefault(scanner, Counter())[one.rule, _line(lines, one.span.start_line)] += 1
+            found.setdefault(scanner, Counter())[canonical(one.rule), _line(lines, one.span.start_line)] += 1
     return found
 
 
@@ -139,22 +138,24 @@ def _still_there(
     line: str,
 ) -> Iterator[str]:
     """Fewer findings of the rule in the unit, and on the finding's own line; seen there before at all."""
+    rules = {canonical(one) for one in (finding.rule, *finding.aliases)}
     seen = False
     for scanner, view in before.items():
-        count = _within(view, finding.rule, unit[0])
+        count = _within(view, rules, unit[0])
         if not count:
             continue
         seen = True
-        new_count = _within(after[scanner], finding.rule, unit[1])
-        on_line = view.places[finding.rule, line]
-        if new_count >= count or (on_line and after[scanner].places[finding.rule, line] >= on_line):
+        new_count = _within(after[scanner], rules, unit[1])
+        on_line = sum(view.places[rule, line] for rule in rules)
+        still = sum(after[scanner].places[rule, line] for rule in rules)
+        if new_count >= count or (on_line and still >= on_line):
             yield f"{scanner} still sees {finding.rule} in the result."
     if not seen:
         yield f"No scanner sees {finding.rule} at this place of the text, so none can tell that it is gone."
 
 
-def _within(view: _View, rule: str, lines: Lines) -> int:
-    return sum(one == rule and lines[0] <= line <= lines[1] for one, line, _, _ in view.rows)
+def _within(view: _View, rules: Collection[str], lines: Lines) -> int:
+    return sum(one in rules and lines[0] <= line <= lines[1] for one, line, _, _ in view.rows)
 
 
 def _new(

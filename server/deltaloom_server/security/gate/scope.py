@@ -168,7 +168,7 @@ def _only(source: Source, start: int, end: int, lines: frozenset[int]) -> bool:
 
 def unit_kept(change: Change, *, parameter: str = "") -> Iterator[str]:
     """What a function is from outside stays: its name, signature, decorators, docstring, and what it binds
-    elsewhere. `parameter`: the one whose default may become None."""
+    elsewhere. `parameter`: the one whose default may become another."""
     if len(change.old) == 1 and isinstance(change.old[0], Function):
         yield from _function_kept(change.old[0], change.new, parameter)
     elif change.old and not 1 <= len(change.new) <= len(change.old) + 2:
@@ -208,8 +208,7 @@ def _same_arguments(old: ast.arguments, new: ast.arguments, parameter: str) -> b
         return True
     if not parameter:
         return False
-    loose = [_loosened(one, parameter) for one in (old, new)]
-    return loose[0] == loose[1] and _default_is_none(new, parameter)
+    return _loosened(old, parameter) == _loosened(new, parameter)
 
 
 def defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr | None]]:
@@ -220,11 +219,6 @@ def defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr | None]]:
         yield one.arg, arguments.defaults[number - missing] if number >= missing else None
     for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         yield one.arg, default
-
-
-def _default_is_none(arguments: ast.arguments, parameter: str) -> bool:
-    default = dict(defaults(arguments)).get(parameter)
-    return isinstance(default, ast.Constant) and default.value is None
 
 
 def _loosened(arguments: ast.arguments, parameter: str) -> list[tuple[str, str]]:

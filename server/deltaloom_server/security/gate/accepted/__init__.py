@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from . import crypto, loading, processes, settings, sql
+from deltaloom_server.security.rules import canonical
+
+from . import crypto, loading, processes, settings, sql, web
 from .site import Site
 
 __all__ = ["ENTRIES", "Entry", "Site", "accepted"]
@@ -40,7 +42,38 @@ _SECRET = Entry(settings.from_outside, keeps_data=False)
 _HTML = Entry(settings.autoescape, may_vanish=frozenset({".mark_safe", ".Markup", "str", ".format", ".join"}))
 _HASH = Entry(crypto.hashing, crypto.HASH_SINKS)
 
+_CONTAINED = Entry(web.contained)
+
+_OWN: dict[str, Entry] = {
+    "DL002": Entry(web.made_visible, keeps_data=False),
+    "DL101": Entry(web.same_time),
+    "DL102": Entry(web.token),
+    "DL103": _CONTAINED,
+    "DL104": _CONTAINED,
+    "DL105": Entry(web.redirected),
+    "DL106": Entry(web.unlogged, keeps_data=False),
+    "DL107": Entry(web.cookie),
+    "DL108": Entry(web.calls({"re.escape", "regex.escape"}, "It doesn't escape the text with re.escape.")),
+    "DL109": Entry(
+        web.calls(
+            {".escape_filter_chars", ".escape_dn_chars", ".xpath", ".quoteattr"},
+            "It doesn't escape the value for the query's language.",
+        ),
+        may_vanish=frozenset({".format", "str"}),
+    ),
+    "DL110": Entry(web.template, may_vanish=frozenset({".format", "str"})),
+    "DL113": Entry(
+        web.unlogged,
+        may_vanish=frozenset({"str", "repr", ".format_exc", ".format_exception"}),
+        keeps_data=False,
+    ),
+    "DL114": _XML,
+    "DL116": Entry(web.slow_hash, may_vanish=crypto.HASH_SINKS | {".hexdigest", ".digest"}),
+    "DL117": Entry(web.drawn_key, keeps_data=False),
+}
+
 _TABLE: dict[str, Entry] = {
+    **_OWN,
     "S101": Entry(settings.raised),
     "S102": Entry(loading.evaluation, loading.EVAL_SINKS),
     "S103": Entry(settings.mode),
@@ -73,7 +106,7 @@ _TABLE: dict[str, Entry] = {
     "S607": Entry(processes.full_path),
     "S608": Entry(sql.parameters, may_vanish=sql.MAY_VANISH, keeps_data=False),
     "S610": Entry(sql.parameters, may_vanish=sql.MAY_VANISH, keeps_data=False),
-    "S614": Entry(loading.torch, frozenset({"torch.load"})),
+    **dict.fromkeys(("S614", "B614"), Entry(loading.torch, frozenset({"torch.load"}))),
     "S701": _HTML,
     "S702": _HTML,
     "S703": _HTML,
@@ -90,7 +123,7 @@ _DEFAULT = Entry()
 
 def accepted(site: Site) -> Iterator[str]:
     """Objections to what the change puts in the weakness's place."""
-    rule = site.finding.rule
+    rule = canonical(site.finding.rule)
     entry = _SECRET if rule.startswith("secret/") else ENTRIES.get(rule, _DEFAULT)
     sinks = site.sinks(entry.sinks) if entry.sinks else ()
     sink = sinks[0] if sinks else site.sink

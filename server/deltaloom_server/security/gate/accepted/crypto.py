@@ -6,6 +6,7 @@ Invariant: an algorithm, a version and a flag are read from what is written in t
 from __future__ import annotations
 
 import ast
+import re
 
 from ..sinks import HASHES, RANDOM, WEAK_HASHES
 from .site import Site, constant, keyword, matches
@@ -74,6 +75,7 @@ REQUESTS = frozenset(
     ]
 )
 _CONTEXTS = frozenset(["ssl.create_default_context", "ssl.SSLContext"])
+_CURVE = re.compile(r"\b(?:SECP|BrainpoolP)(\d+)[KRkr]1\b")
 _PROTOCOLS = frozenset(
     [
         "ssl.PROTOCOL_TLS_CLIENT",
@@ -133,11 +135,23 @@ def _is_endless(site: Site, value: ast.expr) -> bool:
     if isinstance(value, ast.Tuple):
         return any(_is_endless(site, one) for one in value.elts) or not value.elts
     if isinstance(value, ast.Call):
-        return any(_is_endless(site, one) for one in value.args) or not (value.args or value.keywords)
+        return _call_is_endless(site, value)
     known = constant(value)
     if known is ...:
         return "inf" in ast.unparse(value).lower()
     return not isinstance(known, int | float) or isinstance(known, bool) or not 0 < known <= 3600
+
+
+def _call_is_endless(site: Site, call: ast.Call) -> bool:
+    """`options.get("timeout")` may be None, with a default it isn't; `httpx.Timeout(None)` has no end."""
+    if matches(site.name(call), {".get", ".pop", "os.getenv", "os.environ.get"}):
+        return len(call.args) < 2 or (
+            not isinstance(constant(call.args[1]), str) and _is_endless(site, call.args[1])
+        )
+    values = [*call.args, *(one.value for one in call.keywords)]
+    if matches(site.name(call), {".Timeout", ".ClientTimeout"}):
+        return not values or any(_is_endless(site, one) for one in values)
+    return not values and not isinstance(call.func, ast.Attribute)
 
 
 def _same_request(site: Site, call: ast.Call) -> bool:
@@ -187,7 +201,7 @@ def _kept_arguments(site: Site, call: ast.Call) -> bool:
 def protocol(site: Site) -> str | None:
     """S502, S503, S504, S323: TLS 1.2 or newer, or the default context."""
     for node in site.change.added:
-        if isinstance(node, ast.Attribute) and site.after.qualified(node) in _PROTOCOLS:
+        if isinstance(node, ast.Attribute | ast.Name) and site.after.qualified(node) in _PROTOCOLS:
             return None
         if isinstance(node, ast.Call) and site.name(node) == "ssl.create_default_context":
             return None
@@ -203,7 +217,8 @@ def key_size(site: Site) -> str | None:
         ]
         if any(number >= 2048 for number in sizes):
             return None
-        if any(isinstance(one, ast.Call) and ".ec.SECP" in site.name(one) for one in every):
+        curves = [_CURVE.search(ast.unparse(one)) for one in every]
+        if any(curve is not None and int(curve.group(1)) >= 224 for curve in curves):
             return None
         if site.name(call).endswith(("ed25519.Ed25519PrivateKey.generate", ".generate")) and not sizes:
             return None

@@ -34,6 +34,7 @@ MAY_VANISH = frozenset((*PROCESSES, "shlex.quote", "pipes.quote", ".format", ".j
 SINKS = PROCESSES | {".exec_command", ".create_subprocess_shell"}
 
 _OPERATORS = re.compile(r"[|&;<>`$(){}*?~\n]")
+_CHANGES_FOLDER = re.compile(r"\s*cd\s+[^&;|]+(?:&&|;)\s*")
 _QUOTES = "'\""
 
 
@@ -145,6 +146,11 @@ def _same_words(site: Site, command: ast.expr, starts: tuple[ast.Call, ...]) -> 
     text = _old_text(site, command)
     if not text.strip("\0 "):
         return None
+    folder = _CHANGES_FOLDER.match(text)
+    if folder:
+        if not any(keyword(call, "cwd") is not None for call in starts):
+            return "It no longer starts the program in the folder that the command went to."
+        text = text[folder.end() :]
     new_text = " ".join(_new_texts(site))
     first = text.split()[0] if text.split() else ""
     if first and "\0" not in first and not _OPERATORS.search(first):

@@ -119,11 +119,12 @@ def mode(site: Site) -> str | None:
         new = _mode_of(call)
         if new is None:
             return "It doesn't write the mode as a number."
+        bits, rest = new
         for old_call in site.sinks({site.name(call)}):
             old = _mode_of(old_call)
-            if old is not None and new & ~old:
+            if old is not None and (bits & ~old[0] or rest != old[1]):
                 return "It gives permissions that weren't given before."
-        if new & 0o033 or new == 0:
+        if bits & 0o033 or (bits == 0 and not rest):
             return "It gives others more than to read, or nobody anything."
         return None
     return "It no longer sets the mode."
@@ -135,9 +136,23 @@ _STAT = {
 }  # fmt: skip
 
 
-def _mode_of(call: ast.Call) -> int | None:
+def _mode_of(call: ast.Call) -> tuple[int, str] | None:
+    """The bits that are written out, and what they are added to (`stat(path).st_mode`), "" for nothing."""
     given = keyword(call, "mode") or (call.args[-1] if call.args else None)
-    return None if given is None else _bits(given)
+    if given is None:
+        return None
+    bits = _bits(given)
+    if bits is not None:
+        return bits, ""
+    if isinstance(given, ast.BinOp) and isinstance(given.op, ast.BitOr):
+        bits = _bits(given.right)
+        if bits is not None and _is_old_mode(given.left):
+            return bits, ast.unparse(given.left)
+    return None
+
+
+def _is_old_mode(node: ast.expr) -> bool:
+    return any(isinstance(one, ast.Attribute) and one.attr == "st_mode" for one in ast.walk(node))
 
 
 def _bits(node: ast.expr) -> int | None:

@@ -15,7 +15,7 @@ from deltaloom_server.security.codemods.source import Source
 from deltaloom_server.security.finding import Finding
 
 from ..change import Change
-from ..imports import Binding, added_bindings
+from ..imports import Binding, added_bindings, bindings
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,14 @@ class Site:
             for name in ast.walk(generator.target)
             if isinstance(name, ast.Name)
         }
+        imported = imported_names(source)
         return frozenset(
             one.id
             for one in ast.walk(node)
             if isinstance(one, ast.Name)
             and isinstance(one.ctx, ast.Load)
             and one.id not in inner
-            and not source.imports.get(one.id)
+            and one.id not in imported
             and source.qualified(one) != one.id
         )
 
@@ -189,6 +190,11 @@ class Site:
         while isinstance(parent, ast.Await):
             node, parent = parent, source.parents.get(parent)
         return isinstance(parent, ast.Expr)
+
+
+def imported_names(source: Source) -> frozenset[str]:
+    """Names that any import of the file binds, also those that two imports bind to different things."""
+    return frozenset(one.name for node in ast.walk(source.tree) for one in bindings(node))
 
 
 def matches(name: str, names: Collection[str]) -> bool:

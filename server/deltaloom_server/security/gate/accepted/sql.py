@@ -55,7 +55,7 @@ def parameters(site: Site) -> str | None:
     values = list(_values(old))
     texts, passed = _parts(site, calls)
     for value in values:
-        if not any(_contains(one, value) for one in passed) and not _is_identifier(site, value):
+        if not any(_flows(site, one, value) for one in passed) and not _is_known(site, value, texts):
             return f"It doesn't pass {ast.unparse(value)[:60]} as a parameter."
     if any("\0" in one for one in texts) and not any(_is_identifier(site, value) for value in values):
         return "It still puts values into the statement's text."
@@ -130,6 +130,27 @@ def _is_text(node: ast.expr) -> bool:
     return bool(_WORD.search(literal_text(node)))
 
 
+def _flows(site: Site, node: ast.AST, value: ast.expr) -> bool:
+    """The value is passed; of a list that was joined into the text, the list is."""
+    if _contains(node, value):
+        return True
+    if not isinstance(value, ast.Call) or site.old_name(value) not in (".join", "str", "repr"):
+        return False
+    names = site.data(value, site.before)
+    return bool(names) and names <= site.data(node, site.after)
+
+
+def _is_known(site: Site, value: ast.expr, texts: list[str]) -> bool:
+    """A name that can't be a parameter but is of a fixed set, or a constant of the module, now written out."""
+    if isinstance(value, ast.Name):
+        for node in site.before.tree.body:
+            if isinstance(node, ast.Assign) and any(ast.unparse(one) == value.id for one in node.targets):
+                text = node.value.value if isinstance(node.value, ast.Constant) else None
+                if isinstance(text, str) and any(text in one for one in texts):
+                    return True
+    return isinstance(value, ast.Constant) or _is_identifier(site, value)
+
+
 def _contains(node: ast.AST, value: ast.expr) -> bool:
     """The value itself, or what is inside of str(value), f"%{value}%"."""
     while isinstance(value, ast.Call) and len(value.args) == 1 and isinstance(value.func, ast.Name):
@@ -163,6 +184,8 @@ def _same_statement(old: ast.expr, texts: list[str], values: int) -> str | None:
     """All words of the old text, and a placeholder for what was put in."""
     words = set(map(str.lower, _WORD.findall(literal_text(old).replace("%", " "))))
     new = set(map(str.lower, (word for text in texts for word in _WORD.findall(text))))
+    if {"any", "all", "json_each"} & new:
+        words -= {"in", "not"}
     if texts and (lost := sorted(words - new)):
         return f"The statement loses the word {lost[0]}."
     if values and texts and not any(_PLACEHOLDER.search(text) or "\0" in text for text in texts):

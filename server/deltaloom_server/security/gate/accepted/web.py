@@ -1,0 +1,213 @@
+"""What our own checks ask for: comparisons, tokens, paths, redirects, cookies, patterns, templates.
+
+Invariant: a check that is added counts only where it looks at the value that the finding is about, and turns
+a bad one down.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator
+
+from .site import Site, constant, keyword, matches
+
+_DIGESTS = frozenset({"hmac.compare_digest", "secrets.compare_digest", ".constant_time_compare"})
+_CONTAINS = frozenset(
+    {
+        ".is_relative_to",
+        ".relative_to",
+        "os.path.commonpath",
+        ".secure_filename",
+        ".safe_join",
+        ".send_from_directory",
+    }
+)
+_HOSTS = frozenset(
+    {".url_has_allowed_host_and_scheme", ".is_safe_url", ".url_for", ".urlparse", ".urlsplit", ".reverse"}
+)
+_SLOW_HASHES = frozenset(
+    {
+        "hashlib.scrypt",
+        "hashlib.pbkdf2_hmac",
+        ".hashpw",
+        ".PasswordHasher",
+        ".generate_password_hash",
+        ".make_password",
+    }
+)
+_DRAWN = frozenset(
+    {"os.urandom", "secrets.token_bytes", "secrets.token_hex", "secrets.token_urlsafe", ".generate_key"}
+)
+
+
+def same_time(site: Site) -> str | None:
+    """DL101: hmac.compare_digest of the same two values."""
+    calls = site.replacements(_DIGESTS)
+    if not calls:
+        return "It doesn't compare with hmac.compare_digest."
+    compared = [one for one in site.change.removed if isinstance(one, ast.Compare) and site.touches(one)]
+    given = frozenset(name for call in calls for name in site.data(call, site.after))
+    for compare in compared:
+        if lost := sorted(site.data(compare, site.before) - given):
+            return f"It doesn't compare {lost[0]}."
+    return None
+
+
+def token(site: Site) -> str | None:
+    """DL102: the signature is verified, with algorithms that are written out."""
+    for call in site.replacements({".decode"}):
+        text = ast.unparse(call)
+        algorithms = keyword(call, "algorithms")
+        names = [constant(one).lower() for one in ast.walk(algorithms) if _is_text(one)] if algorithms else []
+        if names and "none" not in names and "False" not in text and len(call.args) + len(call.keywords) >= 3:
+            return None
+    return "It doesn't verify the signature with algorithms that are written out."
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def contained(site: Site) -> str | None:
+    """DL103, DL104: where the path leads is checked, or only its last part is used."""
+    for call in site.replacements(_CONTAINS):
+        name = site.name(call)
+        if matches(name, {".secure_filename", ".safe_join", ".send_from_directory", ".relative_to"}):
+            return None
+        if _turns_down(site, call):
+            return None
+    if site.replacements({"os.path.basename"}):
+        return None
+    for call in site.replacements({".extractall"}):
+        if constant(keyword(call, "filter")) == "data":
+            return None
+    return "It doesn't check that the path stays in its folder."
+
+
+def redirected(site: Site) -> str | None:
+    """DL105: to this site only."""
+    for call in site.replacements(_HOSTS):
+        if matches(site.name(call), {".url_for", ".reverse"}) or _turns_down(site, call):
+            return None
+    for node in site.change.added:
+        if (
+            isinstance(node, ast.If)
+            and ".startswith(" in ast.unparse(node.test)
+            and "//" in ast.unparse(node.test)
+        ):
+            return None
+    return "It doesn't check where the redirect leads."
+
+
+def _turns_down(site: Site, call: ast.Call) -> bool:
+    """Does a condition around the call (or on a variable of its result) lead to another way out?"""
+    text = ast.unparse(call)
+    names = {
+        target.id
+        for node in site.change.added
+        if isinstance(node, ast.Assign) and text in ast.unparse(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in site.change.added:
+        if isinstance(node, ast.If | ast.IfExp):
+            used = {one.id for one in ast.walk(node.test) if isinstance(one, ast.Name)}
+            if text in ast.unparse(node.test) or names & used:
+                return isinstance(node, ast.IfExp) or bool(node.orelse) or _leaves(node.body)
+    return False
+
+
+def _leaves(body: list[ast.stmt]) -> bool:
+    """Control leaves, or the value is exchanged."""
+    return isinstance(body[-1], ast.Raise | ast.Return | ast.Continue | ast.Assign) or any(
+        isinstance(one, ast.Call) and ast.unparse(one.func).endswith("abort") for one in ast.walk(body[-1])
+    )
+
+
+def cookie(site: Site) -> str | None:
+    """DL107: secure and httponly, both True."""
+    for call in site.replacements({".set_cookie"}):
+        flags = [constant(keyword(call, name)) for name in ("secure", "httponly")]
+        if flags == [True, True]:
+            return None
+    return "It doesn't set secure=True and httponly=True."
+
+
+def calls(names: Collection[str], what: str) -> _Calls:
+    """The change adds a call of one of these names, on what flowed into the weakness."""
+    return _Calls(frozenset(names), what)
+
+
+class _Calls:
+    def __init__(self, names: frozenset[str], what: str) -> None:
+        self._names, self._what = names, what
+
+    def __call__(self, site: Site) -> str | None:
+        values = site.data(site.sink, site.before) if site.sink is not None else frozenset()
+        for call in site.replacements(self._names):
+            if not values or site.data(call, site.after):
+                return None
+        return self._what
+
+
+def template(site: Site) -> str | None:
+    """DL110: the template is fixed, values come in as variables."""
+    for call in site.replacements(
+        {".render_template_string", ".render_template", ".from_string", ".Template", ".render"}
+    ):
+        first = site.resolved(call.args[0]) if call.args else None
+        if _is_fixed(first):
+            return None
+    return "It still makes the template from a value."
+
+
+def _is_fixed(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def unlogged(site: Site) -> str | None:
+    """DL106, DL113: what was said is still said, without the value."""
+    lost = [
+        one
+        for one in site.change.removed
+        if isinstance(one, ast.Name | ast.Attribute | ast.Call) and site.touches(one)
+    ]
+    return None if lost and site.added_calls or _answers(site) else "It no longer says anything there."
+
+
+def _answers(site: Site) -> bool:
+    return any(isinstance(one, ast.Return) and one.value is not None for one in site.change.added)
+
+
+def slow_hash(site: Site) -> str | None:
+    """DL116."""
+    return (
+        None
+        if site.replacements(_SLOW_HASHES)
+        else "It doesn't derive the hash with scrypt, PBKDF2, bcrypt or Argon2."
+    )
+
+
+def drawn_key(site: Site) -> str | None:
+    """DL117: from outside of the program, or drawn at random."""
+    if site.replacements(_DRAWN) or any(_reads(site)):
+        return None
+    return "It doesn't take the key from the environment, nor draw it at random."
+
+
+def _reads(site: Site) -> Iterator[bool]:
+    for node in site.change.added:
+        if isinstance(node, ast.Attribute):
+            yield site.after.qualified(node) in ("os.environ", "os.getenv")
+
+
+def made_visible(site: Site) -> str | None:
+    """DL002: hidden characters go, everything else stays. The gate's other rules see that none are added."""
+    old, new = (_visible(text) for text in (site.before.text, site.after.text))
+    return None if old == new else "It changes more than characters that can't be seen."
+
+
+def _visible(text: str) -> str:
+    from ..additions import is_odd
+
+    return "".join(one for one in text if not is_odd(one))
