@@ -226,8 +226,8 @@ CASES = (
     Case(
         'import os\n\n\ndef kind(path):\n    return os.popen("file -b " + path).read().strip()\n',
         "import os\nimport subprocess\n\n\ndef kind(path):\n"
-        '    return subprocess.run(["file", "-b", "--", path], stdout=subprocess.PIPE, text=True, check=False)'
-        ".stdout.strip()\n",
+        '    return subprocess.run(["file", "-b", "--", path], stdout=subprocess.PIPE, text=True, '
+        "check=False).stdout.strip()\n",
         "S605",
         unsafe=True,
     ),
