@@ -6,6 +6,7 @@ Invariant: only a string that says where to listen changes, not one that is comp
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from deltaloom_server.security.codemods import Case
@@ -22,6 +23,10 @@ _NOT_TO_LISTEN = frozenset({
     "ip_address", "ip_network", "IPv4Address", "IPv4Network", "connect", "create_connection", "print",
     "assertEqual", "inet_aton", "sendto",
 })  # fmt: skip
+
+_OTHER_MEANING = re.compile(
+    r"^[^=]*(mask|route|gateway|subnet|network|peer|remote|unspecified|_any|any_)", re.I
+)
 
 
 def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
@@ -60,6 +65,8 @@ def _is_listened_on(source: Source, node: ast.expr) -> bool:
         if isinstance(one, ast.Call):
             name = one.func.attr if isinstance(one.func, ast.Attribute) else getattr(one.func, "id", "")
             return name not in _NOT_TO_LISTEN
+        if isinstance(one, ast.Assign | ast.AnnAssign) and _OTHER_MEANING.search(source.segment(one)):
+            return False
         if isinstance(one, ast.stmt):
             return isinstance(
                 one, ast.Assign | ast.AnnAssign | ast.Return | ast.FunctionDef | ast.AsyncFunctionDef
@@ -76,6 +83,7 @@ CASES = (
         "import os\n\n\ndef serve(host=os.environ.get('H', '127.0.0.1')):\n    start(host)\n",
         unsafe=True,
     ),
+    Case("NETMASK = '0.0.0.0'\n", None),
     Case("if host == '0.0.0.0':\n    warn()\n", None),
     Case("shown = host.replace('0.0.0.0', 'localhost')\n", None),
 )

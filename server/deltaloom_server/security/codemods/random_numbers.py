@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterator
 
 from deltaloom_server.security.codemods import Case
-from deltaloom_server.security.codemods.matching import find_call, unpacks
+from deltaloom_server.security.codemods.matching import find_call, is_literal, unpacks
 from deltaloom_server.security.codemods.rewrite import Rewrite
 from deltaloom_server.security.codemods.source import Source
 from deltaloom_server.security.finding import Finding
@@ -24,6 +24,8 @@ _METHODS = frozenset({
     "random.triangular", "random.sample", "random.shuffle",
 })  # fmt: skip
 
+_MOMENTS = ("time.", "datetime.", "os.getpid", "os.urandom", "uuid.", "secrets.")
+
 
 def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
     call = find_call(source, finding, lambda one: _is_random(source, one))
@@ -33,7 +35,7 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
     rewrite = Rewrite(source)
     below = _below(call) if name in ("random.randrange", "random.randint") else None
     if name == "random.Random":
-        rewrite.replace(call.func, rewrite.use("secrets", "SystemRandom"))
+        rewrite.replace(call, f"{rewrite.use('secrets', 'SystemRandom')}()")
         yield rewrite.proposal("Use secrets.SystemRandom")
     elif below is not None:
         start, count = below
@@ -52,16 +54,31 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
 def _is_random(source: Source, call: ast.Call) -> bool:
     name = source.qualified(call.func)
     if name == "random.Random":
-        return not call.args and not call.keywords
+        return not call.keywords and all(_is_moment(source, one) for one in call.args)
     return name in _METHODS or name in _SAME
 
 
 def _is_seeded(source: Source) -> bool:
-    """Is there `random.seed(…)` with a value, or with none: either way somebody minds the state."""
+    """Does the file want the same numbers again? A seed that differs each time says no."""
     return any(
-        isinstance(node, ast.Call) and source.qualified(node.func) in ("random.seed", "random.setstate")
+        isinstance(node, ast.Call)
+        and (
+            source.qualified(node.func) == "random.setstate"
+            or (
+                source.qualified(node.func) == "random.seed"
+                and not all(_is_moment(source, one) for one in node.args)
+            )
+        )
         for node in ast.walk(source.tree)
     )
+
+
+def _is_moment(source: Source, seed: ast.expr) -> bool:
+    """Is it made of the clock, the process or the system's own randomness?"""
+    if is_literal(seed, None):
+        return True
+    names = (source.qualified(one) for one in ast.walk(seed) if isinstance(one, ast.Name | ast.Attribute))
+    return any(name.startswith(_MOMENTS) for name in names)
 
 
 def _below(call: ast.Call) -> tuple[int, int] | None:
@@ -128,6 +145,16 @@ CASES = (
         "import random\n\nsecrets = ['a', 'b']\npicked = random.choice(secrets)\n",
         "import random\nimport secrets as _secrets\n\nsecrets = ['a', 'b']\n"
         "picked = _secrets.choice(secrets)\n",
+    ),
+    Case(
+        "import random\nimport time\n\n\ndef token():\n    random.seed(int(time.time()))\n"
+        "    return '%x' % random.randrange(16**8)\n",
+        "import random\nimport time\nimport secrets\n\n\ndef token():\n    random.seed(int(time.time()))\n"
+        "    return '%x' % secrets.SystemRandom().randrange(16**8)\n",
+    ),
+    Case(
+        "import os\nimport random\n\nrng = random.Random(os.getpid())\n",
+        "import os\nimport random\nimport secrets\n\nrng = secrets.SystemRandom()\n",
     ),
     Case("import random\n\nrandom.seed(7)\nx = random.random()\n", None),
     Case("import random\n\nrng = random.Random(7)\n", None),

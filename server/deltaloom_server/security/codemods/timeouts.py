@@ -17,7 +17,7 @@ from deltaloom_server.security.proposal import Proposal
 
 RULES = ("S113",)
 
-_SECONDS = "30"
+_SECONDS = "10"
 
 
 def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
@@ -67,37 +67,37 @@ def _is_own_keywords(source: Source, call: ast.Call, unpacked: list[ast.keyword]
 
 CASES = (
     Case(
-        "import requests\n\nr = requests.get(url)\n", "import requests\n\nr = requests.get(url, timeout=30)\n"
+        "import requests\n\nr = requests.get(url)\n", "import requests\n\nr = requests.get(url, timeout=10)\n"
     ),
     Case(
         "import requests\n\nr = requests.post(\n    url,\n    json={'a': 1},\n)\n",
-        "import requests\n\nr = requests.post(\n    url,\n    json={'a': 1},\n    timeout=30,\n)\n",
+        "import requests\n\nr = requests.post(\n    url,\n    json={'a': 1},\n    timeout=10,\n)\n",
     ),
     Case(
         "import requests\n\nr = requests.get(url, timeout=None)\n",
-        "import requests\n\nr = requests.get(url, timeout=30)\n",
+        "import requests\n\nr = requests.get(url, timeout=10)\n",
     ),
     Case(
         "import httpx as h\n\nclass C:\n    client = h.AsyncClient(timeout=None, http2=True)\n",
-        "import httpx as h\n\nclass C:\n    client = h.AsyncClient(timeout=30, http2=True)\n",
+        "import httpx as h\n\nclass C:\n    client = h.AsyncClient(timeout=10, http2=True)\n",
     ),
     Case(
         "from requests import get\n\nif (r := get('ä' + url, params={'q': (1)})).ok:\n    print(r.json())\n",
-        "from requests import get\n\nif (r := get('ä' + url, params={'q': (1)}, timeout=30)).ok:\n"
+        "from requests import get\n\nif (r := get('ä' + url, params={'q': (1)}, timeout=10)).ok:\n"
         "    print(r.json())\n",
     ),
     Case(
         "import requests\n\n\ndef get(url, **kw):\n    return requests.get(url, **kw).json()\n",
         "import requests\n\n\ndef get(url, **kw):\n"
-        '    timeout = kw.pop("timeout", 30)\n    return requests.get(url, timeout=timeout, **kw).json()\n',
+        '    timeout = kw.pop("timeout", 10)\n    return requests.get(url, timeout=timeout, **kw).json()\n',
     ),
     Case("import requests\n\nr = requests.get(url, **options)\n", None),
     Case(
         "import requests\n\nr = [requests.get(a), requests.get(b, timeout=3)]\n",
-        "import requests\n\nr = [requests.get(a, timeout=30), requests.get(b, timeout=3)]\n",
+        "import requests\n\nr = [requests.get(a, timeout=10), requests.get(b, timeout=3)]\n",
     ),
     Case(
         "import requests\n\nr = requests.post(a, data=requests.get(b).text, timeout=1)\n",
-        "import requests\n\nr = requests.post(a, data=requests.get(b, timeout=30).text, timeout=1)\n",
+        "import requests\n\nr = requests.post(a, data=requests.get(b, timeout=10).text, timeout=1)\n",
     ),
 )
