@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from deltaloom_server.errors import WorkspaceError
+from deltaloom_server.lint.reports.common import as_unicode
 from deltaloom_server.lint.sarif_location import place, span_of
 from deltaloom_server.lint.sarif_names import our_rule
 from deltaloom_server.security.finding import Confidence, Finding, Related, Severity
 from deltaloom_server.security.rules import rule_info
+from deltaloom_server.security.source_text import SourceText, read_source
 
 _LARGEST = 64 << 20
 _LARGEST_TEXT = 4 << 20
@@ -136,12 +138,8 @@ def _finding(
 
 
 def _text(path: str) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(_LARGEST_TEXT + 1)
-        return None if len(content) > _LARGEST_TEXT else content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        return None
+    source = read_source(path, _LARGEST_TEXT)
+    return source.text if isinstance(source, SourceText) else None
 
 
 def _rule(result: Mapping[str, Any], run: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -243,4 +241,5 @@ def _objects(value: object) -> Iterator[Mapping[str, Any]]:
 
 
 def _first_text(*values: object) -> str:
-    return next((value for value in values if isinstance(value, str) and value), "")
+    text = next((value for value in values if isinstance(value, str) and value), "")
+    return as_unicode(text)  # JSON may hold halves of characters, which nothing after this can pass on
