@@ -222,9 +222,17 @@ class DeltaloomServer(LanguageServer):
         _LOG.info("model worker: %s %s", state, detail)
         if state == "failed":
             self.notices.tell(detail, "error")
+        if state == "ready":
+            self.in_background(self._learn_abilities())
         if self.sync is not None:
             self.sync.worker_changed()
         self.report_soon()
+
+    async def _learn_abilities(self) -> None:
+        """What the model that is loaded now can be asked."""
+        model = (await self.client.status()).model if self.client is not None else None
+        if model is not None:
+            self.abilities = frozenset(model.abilities)
 
     def engine_report(self) -> dict[str, Any]:
         """The worker's state as this session sees it; `generation` counts the connections made."""

@@ -36,6 +36,7 @@ class ClientFeatures:
     pull_diagnostics: bool = False
     diagnostic_refresh: bool = False
     resolves_edits: bool = False
+    disabled_actions: bool = False
     document_changes: bool = False
     change_annotations: bool = False
     show_document: bool = False

@@ -15,6 +15,7 @@ from deltaloom_model.api import GenerateRequest, GenerateResult
 from deltaloom_model.errors import DeltaloomModelError
 
 from .completion.cache import Suggestion, SuggestionCache
+from .completion.risk import added_finding, may_add_finding
 from .completion.trigger import Ask, CursorLine, judge_cursor
 from .completion.trim import trim
 from .logs import get_logger
@@ -127,7 +128,8 @@ class Suggester:
                 self._note(LastCompletion("cache", "", _since(began)))
                 return snapshot, suggestion
             result, context = await self._ask_model(snapshot, line, ask, cursor)
-            suggestion = self._accept(replace(_shown(result, snapshot, line, head), context=context), result)
+            suggestion = replace(_shown(result, snapshot, line, head), context=context)
+            await self._accept(snapshot, suggestion, result)
             if not self._still_fits(snapshot, suggestion):
                 raise _NoSuggestion(_MOVED_ON, result)
         except _NoSuggestion as nothing:
@@ -142,12 +144,33 @@ class Suggester:
             return None
         return self._cache.find(snapshot.uri, head, snapshot.cursor.suffix, self._context)
 
-    def _accept(self, suggestion: Suggestion, result: GenerateResult) -> Suggestion:
+    async def _accept(self, snapshot: Snapshot, suggestion: Suggestion, result: GenerateResult) -> None:
         """Kept even when the document has moved on: typing may have run into it."""
         if not suggestion.text:
             raise _NoSuggestion(result.reason or _NOTHING, result)
+        await self._refuse_risk(snapshot, suggestion, result)
         self._cache.keep(suggestion)
-        return suggestion
+
+    async def _refuse_risk(self, snapshot: Snapshot, suggestion: Suggestion, result: GenerateResult) -> None:
+        """A suggestion that would add a security finding is withheld."""
+        security = self._server.session.settings.security
+        if snapshot.settings.risky == "allow" or not security.enabled or not snapshot.path.endswith(".py"):
+            return
+        document, at = snapshot.document, snapshot.offset
+        if not may_add_finding(suggestion.text, document.line_text(snapshot.line)):
+            return
+        before = document.text
+        after = before[:at] + suggestion.text + before[at + suggestion.replaces :]
+        service = self._server.security
+        finding = await added_finding(
+            before,
+            after,
+            snapshot.line,
+            lambda text: service.inspector.quick(snapshot.path, text),
+            service.diagnosis.shown,
+        )
+        if finding is not None:
+            raise _NoSuggestion(f"The model's suggestion would add {finding.rule}: {finding.message}", result)
 
     async def _ask_model(
         self, snapshot: Snapshot, line: CursorLine, ask: Ask, cursor: Cursor

@@ -33,6 +33,11 @@ _MODULES = (
     "fix_finding",
     "fix_all",
     "suppress",
+    "fix_diagnostic",
+    "fill_function",
+    "write_docstring",
+    "write_test",
+    "explain",
 )
 
 
@@ -68,6 +73,8 @@ class Offer:
     preferred: bool = False
     edits: tuple[Edit, ...] = ()
     """Where the work is nothing, it is done at once."""
+    disabled: str = ""
+    """Why it can't be chosen now, in one sentence; shown by clients that can show that."""
 
 
 @dataclass(frozen=True, slots=True)

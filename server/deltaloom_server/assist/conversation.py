@@ -12,6 +12,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from deltaloom_model.api import (
     CountRequest,
     FinishReason,
@@ -112,7 +114,7 @@ async def ask(
     try:
         if client.state == "failed":
             await client.restart()  # somebody asks: the model may be in place by now
-        model = await _known_model(client)
+        model = await known_model(client)
         if (why := refusal(model, "instruct")) is not None:
             return Answer("", reason=why, finish="unavailable")
         if server.sync is not None:
@@ -156,7 +158,8 @@ async def _file(
     return _File(path, text[:at], text[at:])
 
 
-async def _known_model(client: ModelClient) -> ModelInfo | None:
+async def known_model(client: ModelClient) -> ModelInfo | None:
+    """The model, waited for while it is being loaded."""
     model = (await client.status()).model
     if model is None:  # still loading: this is answered once it has loaded
         await client.count(CountRequest([]))
@@ -232,8 +235,7 @@ class _Asking:
 
     async def turn(self, messages: Sequence[Message], *, calling: bool) -> GenerateResult:
         """What the model says next. `calling`: what looks like a tool call is one, and isn't shown."""
-        fields = {name: getattr(self._request, name) for name in self._request.__struct_fields__}
-        request = GenerateRequest(**fields | {"messages": list(messages)})
+        request = msgspec.structs.replace(self._request, messages=list(messages))
         visible, on_text = Visible(), self._on_text
 
         def show(update: GenerateUpdate) -> None:

@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 COMMAND = "deltaloom.runAction"
 """For clients that can't resolve an action's edit: the server has the client apply it."""
 
-KINDS = (
-    "quickfix",
-    "source.fixAll.deltaloom",
-    "refactor.rewrite.deltaloom",
-    "refactor.deltaloom.explain",
-)
+KINDS = ("quickfix", "source.fixAll.deltaloom", "refactor.rewrite.deltaloom", "deltaloom.explain")
 
 _LOG = get_logger("actions")
 
@@ -51,7 +46,11 @@ async def _code_action(ls: DeltaloomServer, params: types.CodeActionParams) -> l
     for name, action in actions().items():
         if not _wanted(action.KIND, only):
             continue
-        made += [_as_code_action(ls, place, name, action.KIND, offer) for offer in action.offer(place)]
+        made += [
+            _as_code_action(ls, place, name, action.KIND, offer)
+            for offer in action.offer(place)
+            if not offer.disabled or ls.session.client.disabled_actions
+        ]
     return made
 
 
@@ -165,7 +164,9 @@ def _as_code_action(
         is_preferred=True if offer.preferred else None,
         data=data,
     )
-    if offer.edits:
+    if offer.disabled:
+        action.disabled = types.CodeActionDisabled(reason=offer.disabled)
+    elif offer.edits:
         from ..actions import Outcome
 
         action.edit = _edit(ls, place.document, Outcome(offer.title, offer.edits))

@@ -71,6 +71,7 @@ def _features(capabilities: types.ClientCapabilities) -> ClientFeatures:
         pull_diagnostics=bool(text and text.diagnostic is not None),
         diagnostic_refresh=bool(refresh and refresh.refresh_support),
         resolves_edits="edit" in (resolve.properties if resolve else ()),
+        disabled_actions=bool(text and text.code_action and text.code_action.disabled_support),
         document_changes=bool(edits and edits.document_changes),
         change_annotations=bool(edits and edits.change_annotation_support is not None),
         show_document=bool(window and window.show_document and window.show_document.support),

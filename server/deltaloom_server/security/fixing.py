@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from deltaloom_server.errors import DeltaloomError
+from deltaloom_server.positions import split_lines
 from deltaloom_server.security.analysis.messages import (
     Failed,
     Judge,
@@ -22,9 +23,9 @@ from deltaloom_server.security.analysis.messages import (
     Reply,
     Request,
 )
-from deltaloom_server.security.finding import Finding, Inspection
+from deltaloom_server.security.finding import UNUSED_SUPPRESSION, Finding, Inspection
 from deltaloom_server.security.gate.paths import refuse_path
-from deltaloom_server.security.proposal import Fix, Proposal, Verdict, apply_edits, changed_size
+from deltaloom_server.security.proposal import Edit, Fix, Proposal, Verdict, apply_edits, changed_size
 
 Source = Literal["codemod", "model"]
 
@@ -84,6 +85,8 @@ class Fixer:
         """
         if (refusal := refuse_path(finding.path)) is not None:
             raise NoFix(refusal)
+        if finding.rule == UNUSED_SUPPRESSION:
+            return _without_comment(text, finding)
         reasons: list[str] = []
         for source in ("codemod", "model"):
             if source not in options.sources:
@@ -134,6 +137,24 @@ class Fixer:
                 return Verdict((f"The repository's tests fail with it ({said}).",))
             verdict = msgspec.structs.replace(verdict, tests=said)
         return verdict
+
+
+def _without_comment(text: str, finding: Finding) -> Fix:
+    """Nothing but a comment goes, so there is nothing that could go wrong with the code."""
+    lines = split_lines(text)
+    span = finding.span
+    line = lines[span.start_line]
+    comment = line[span.start_column : span.end_column]
+    if span.end_line != span.start_line or not comment.lstrip().startswith(("#", "//", "/*")):
+        raise NoFix("Only a part of the comment suppresses nothing; shorten it by hand.")
+    before = line[: span.start_column].rstrip()
+    start = sum(map(len, lines[: span.start_line]))
+    end = start + span.end_column
+    # A line that held nothing else goes as a whole.
+    if not before and not line[span.end_column :].strip():
+        end = start + len(line)
+    edit = Edit(start + len(before), end, "")
+    return Fix(Proposal("Remove the suppression", (edit,)), Verdict(parsed=True))
 
 
 def _nth(number: int, of: int) -> str:

@@ -17,9 +17,12 @@ from deltaloom_server.security.inspector import Inspector
 from deltaloom_server.security.workspace_findings import WorkspaceFindings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from deltaloom_server.language_server import DeltaloomServer
+    from deltaloom_server.security.finding import Finding
+    from deltaloom_server.security.model_fix import ModelProposals
+    from deltaloom_server.security.proposal import Proposal
 
 
 class SecurityService:
@@ -37,16 +40,23 @@ class SecurityService:
         self.workspace = WorkspaceFindings(server, self.inspector, self.diagnosis)
 
     @cached_property
+    def model(self) -> ModelProposals:
+        """What the model proposes; nothing of it is verified yet."""
+        from deltaloom_server.security.model_fix import ModelProposals
+
+        return ModelProposals(self._server, self.pool)
+
+    @cached_property
     def fixer(self) -> Fixer:
         """What makes fixes."""
-        from deltaloom_server.security.model_fix import ModelProposals
         from deltaloom_server.security.own_tests import OwnTests
 
-        return Fixer(
-            self.pool,
-            ModelProposals(self._server, self.pool).propose,
-            OwnTests(self._server).run_if_asked,
-        )
+        return Fixer(self.pool, self._propose_by_model, OwnTests(self._server).run_if_asked)
+
+    async def _propose_by_model(
+        self, text: str, finding: Finding, tell: Callable[[str], None]
+    ) -> Sequence[Proposal]:
+        return await self.model.propose(text, finding, tell)
 
     def fix_options(self, *, unsafe: bool = True, sources: tuple[Source, ...] = ()) -> FixOptions:
         """By the settings: the model only where they allow it."""

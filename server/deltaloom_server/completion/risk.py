@@ -1,0 +1,66 @@
+"""Would a suggestion add a security finding?
+
+Invariant: only findings that the text wouldn't have without the suggestion count; a suggestion in which
+nothing could be reported costs no scan.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
+
+from ..positions import split_lines
+
+if TYPE_CHECKING:
+    from ..security.finding import Finding, Inspection
+
+_SUSPICIOUS = re.compile(
+    r"shell|system|popen|exec|eval|compile|pickle|marshal|shelve|dill|yaml|md5|sha1|\bDES\b|ARC4|Blowfish|"
+    r"verify|ssl|_unverified|CERT_NONE|random\.|mktemp|/tmp|/var/tmp|chmod|umask|0\.0\.0\.0|extractall|"
+    r"password|passwd|secret|token|api_?key|SELECT|INSERT|UPDATE|DELETE|requests\.|httpx\.|urlopen|"
+    r"debug\s*=|autoescape|mark_safe|Markup|etree|minidom|xml|telnet|ftplib|AutoAddPolicy|paramiko|"
+    r"\bjwt\b|render_template_string|torch\.load|redirect\(|set_cookie|digest|snmp|logging\.config",
+    re.IGNORECASE,
+)
+
+
+def may_add_finding(suggestion: str, line: str) -> bool:
+    """Is there a word in the suggestion, or in the line that it completes, that a rule could be about?"""
+    return bool(_SUSPICIOUS.search(suggestion) or _SUSPICIOUS.search(line))
+
+
+async def added_finding(
+    before: str,
+    after: str,
+    first_line: int,
+    inspect: Callable[[str], Awaitable[Inspection]],
+    shown: Callable[[Inspection], Iterable[Finding]],
+) -> Finding | None:
+    """A finding that `after` has and `before` hasn't; the suggestion begins in `first_line` (from 0)."""
+    inserted = len(split_lines(after)) - len(split_lines(before))
+    last = first_line + max(inserted, 0)
+    found = [
+        one
+        for one in shown(await inspect(after))
+        if one.span.start_line <= last and one.span.end_line >= first_line
+    ]
+    if not found:
+        return None
+    known = Counter(_key(one, before) for one in shown(await inspect(before)))
+    for finding in found:
+        key = _key(finding, after)
+        # A line that had the finding already, and is only written further, is no worse for it.
+        same_rule = any(rule == finding.rule and _grows(line, key[1]) for rule, line in known)
+        if not same_rule:
+            return finding
+    return None
+
+
+def _key(finding: Finding, text: str) -> tuple[str, str]:
+    return finding.rule, " ".join(split_lines(text)[finding.span.start_line].split())
+
+
+def _grows(old: str, new: str) -> bool:
+    return bool(old) and (new.startswith(old) or old == new)
