@@ -1,4 +1,5 @@
-"""Who takes the next step on the model: decode > anchor > log > base > compaction, the newest first.
+"""Who takes the next step on the model: decode > anchor > conversation > log > base > compaction, the newest
+first. A completion is waited for at every keystroke, an answer in words for seconds, whatever it decodes.
 
 Invariant: only the forward thread touches the engine; it takes one bounded step at a time and looks at what
 has arrived before each; every request gets exactly one final reply, unless its connection was dropped or the
@@ -53,9 +54,10 @@ class Urgency(IntEnum):
 
     DECODE = 0
     ANCHOR = 1
-    LOG_SYNC = 2
-    BASE_SYNC = 3
-    COMPACTION = 4
+    CONVERSATION = 2
+    LOG_SYNC = 3
+    BASE_SYNC = 4
+    COMPACTION = 5
 
 
 @dataclass(eq=False)
@@ -116,7 +118,7 @@ class Scheduler:
                 case Submit(ticket, PurgeRequest() as request):
                     self._purge(ticket, request)
                 case Submit(ticket, GenerateRequest() as request):
-                    self._begin(ticket, request, Urgency.ANCHOR)
+                    self._begin(ticket, request, Urgency.CONVERSATION if request.messages else Urgency.ANCHOR)
                 case Submit(ticket, SyncRequest() as request):
                     if self._supersede(ticket, request):
                         self._begin(ticket, request, self._urgency(request))
@@ -236,7 +238,8 @@ class Scheduler:
             self._finish(task, _error_reply(_deed(task.request), error))
         else:
             if isinstance(progress, Decoding):
-                task.urgency = Urgency.DECODE
+                if task.urgency is Urgency.ANCHOR:
+                    task.urgency = Urgency.DECODE
             elif progress is not None:
                 self._emit(task.ticket, progress)
             if time.monotonic() - self._snapshot_at >= SNAPSHOT_SECONDS:

@@ -26,9 +26,11 @@ from deltaloom_model.api import (
     StopRules,
 )
 from deltaloom_model.client import EngineClient, ping_status
+from deltaloom_model.inbox import Inbox, Submit, Ticket
 from deltaloom_model.loading.config import HybridConfig
 from deltaloom_model.loading.export import export_model
 from deltaloom_model.loading.weights import expected_shapes
+from deltaloom_model.scheduler import Scheduler
 
 INFO = ModelInfo(
     "small", "f" * 32, dtype="float64", device="cpu", quantization="none", context_limit=4096,
@@ -285,6 +287,46 @@ def test_a_conversation_without_room_is_refused_unread(talk: Talk, entered: list
     result = talk.ask([SYSTEM, Message("user", "what? " * (length // 6))])
     assert (result.text, result.finish, entered) == ("", "unavailable", [])
     assert "longer than the model can read" in result.reason
+
+
+# --- beside others ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [1, 2, 8])
+def test_a_completion_overtakes_a_long_answer(talk: Talk, before: int) -> None:
+    finished: list[int] = []
+
+    def emit(ticket: Ticket, reply: object) -> None:
+        if isinstance(reply, GenerateResult):
+            finished.append(ticket.request_id)
+
+    inbox = Inbox()
+    scheduler = Scheduler(talk.desk.engine, inbox, emit, lambda _status: None)
+    asked = GenerateRequest(
+        "one", "w", "shop", 0, "", "", "", "", messages=FIRST, max_new_tokens=40, temperature=1.0
+    )
+    inbox.put(Submit(Ticket("c", 1), asked))
+    for _ in range(before):
+        scheduler.turn()
+    typed = GenerateRequest("one", "w", "shop", 0, "shop/checkout.py", OPEN, "x = ", "", max_new_tokens=4)
+    inbox.put(Submit(Ticket("c", 2), typed))
+    while len(finished) < 2:
+        scheduler.turn()
+    assert finished == [2, 1]
+
+
+def test_conversations_stay_in_memory(new_talk: Callable[..., Talk], tmp_path: Path) -> None:
+    talk = new_talk(spec=ModelSpec(disk_bytes=1 << 30, cache_folder=str(tmp_path)))
+
+    def written() -> set[Path]:
+        talk.desk.engine.close()
+        return {path for path in tmp_path.rglob("*") if path.is_file()}
+
+    talk.desk.complete("shop/checkout.py", OPEN, 40)
+    before = written()
+    assert before
+    talk.ask(SECOND, OPEN, "shop/checkout.py")
+    assert written() == before
 
 
 # --- the whole way ------------------------------------------------------------------------------------------
