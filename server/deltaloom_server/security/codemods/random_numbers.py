@@ -35,7 +35,7 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
     rewrite = Rewrite(source)
     below = _below(call) if name in ("random.randrange", "random.randint") else None
     if name == "random.Random":
-        rewrite.replace(call, f"{rewrite.use('secrets', 'SystemRandom')}()")
+        rewrite.replace(call.func, rewrite.use("secrets", "SystemRandom"))
         yield rewrite.proposal("Use secrets.SystemRandom")
     elif below is not None:
         start, count = below
@@ -154,7 +154,7 @@ CASES = (
     ),
     Case(
         "import os\nimport random\n\nrng = random.Random(os.getpid())\n",
-        "import os\nimport random\nimport secrets\n\nrng = secrets.SystemRandom()\n",
+        "import os\nimport random\nimport secrets\n\nrng = secrets.SystemRandom(os.getpid())\n",
     ),
     Case("import random\n\nrandom.seed(7)\nx = random.random()\n", None),
     Case("import random\n\nrng = random.Random(7)\n", None),

@@ -14,7 +14,7 @@ from deltaloom_server.security.codemods import Case
 from deltaloom_server.security.codemods.matching import argument, in_loop
 from deltaloom_server.security.codemods.rewrite import Rewrite
 from deltaloom_server.security.codemods.source import Function, Source
-from deltaloom_server.security.codemods.template import compose, parts_of
+from deltaloom_server.security.codemods.template import Hole, compose, is_constant, parts_of
 from deltaloom_server.security.finding import Finding
 from deltaloom_server.security.proposal import Proposal
 
@@ -50,8 +50,10 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
     if _is_named_again(source, parts[0]) or not _is_written_to(source, whole):
         return
     made = f"{rewrite.use('tempfile', 'mkdtemp')}()"
-    if rest:
+    if is_constant(rest) and rest:
         made = f"{rewrite.use('os', 'path')}.join({made}, {compose(rest)})"
+    elif rest:
+        made = compose([Hole(whole, made, is_text=True), "/", *rest])
     rewrite.replace(whole, made)
     yield rewrite.proposal("Make a folder of one's own for it", unsafe=True, note=_NOTE)
 
@@ -191,7 +193,7 @@ CASES = (
         "import tempfile\nimport os\n\n\ndef save(name, data):\n    path = f'/tmp/out-{name}.txt'\n"
         "    with open(path, 'w') as f:\n        f.write(data)\n    return path\n",
         "import tempfile\nimport os\n\n\ndef save(name, data):\n"
-        '    path = os.path.join(tempfile.mkdtemp(), f"out-{name}.txt")\n'
+        '    path = f"{tempfile.mkdtemp()}/out-{name}.txt"\n'
         "    with open(path, 'w') as f:\n        f.write(data)\n    return path\n",
         unsafe=True,
     ),
@@ -206,7 +208,7 @@ CASES = (
         "import os\nimport tempfile\n\n\ndef save(name: str, data):\n"
         "    open('/var/tmp/%s.log' % name, 'x').write(data)\n",
         "import os\nimport tempfile\n\n\ndef save(name: str, data):\n"
-        "    open(os.path.join(tempfile.mkdtemp(), f\"{name}.log\"), 'x').write(data)\n",
+        "    open(f\"{tempfile.mkdtemp()}/{name}.log\", 'x').write(data)\n",
         unsafe=True,
     ),
     Case("def note(line):\n    with open('/tmp/log.txt', 'a') as f:\n        f.write(line)\n", None),
