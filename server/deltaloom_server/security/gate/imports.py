@@ -16,8 +16,21 @@ from .scope import Import
 from .standard import is_standard, missing_attribute
 from .workspace import Workspace
 
-_HARDENED = {"xml": "defusedxml"}
-"""Packages that stand in for another with the same names, so that an import may be exchanged."""
+_PARSES = frozenset({"parse", "parseString"})
+_ELEMENT_TREE = frozenset(
+    {"ParseError", "XML", "XMLParse", "XMLParser", "XMLTreeBuilder", "fromstring", "fromstringlist", "iterparse",
+     "parse", "tostring"}
+)  # fmt: skip
+_HARDENED: dict[str, tuple[str, frozenset[str]]] = {
+    "xml.etree.ElementTree": ("defusedxml.ElementTree", _ELEMENT_TREE),
+    "xml.etree.cElementTree": ("defusedxml.ElementTree", _ELEMENT_TREE),
+    "xml.dom.minidom": ("defusedxml.minidom", _PARSES),
+    "xml.dom.pulldom": ("defusedxml.pulldom", _PARSES),
+    "xml.dom.expatbuilder": ("defusedxml.expatbuilder", _PARSES),
+    "xml.sax": ("defusedxml.sax", _PARSES | {"make_parser"}),
+}
+"""Modules that another stands in for, with those of its names that the other has, so that an import may be
+exchanged where the file uses no other names. (defusedxml 0.7's `__all__`.)"""
 
 _NEVER_ADDED = frozenset(
     [
@@ -104,7 +117,7 @@ def kept(change: Change) -> Iterator[str]:
             yield f"It removes from __future__ import {one.member}."
         elif one.name == "*":
             yield f"It removes the import of everything from {one.module}."
-        elif any(_is_hardened(one, other) for other in now.get(one.name, ())):
+        elif any(_is_hardened(one, other, change.after) for other in now.get(one.name, ())):
             continue
         elif one.name in now and not _same_package(one, now[one.name]):
             yield f"It makes the name {one.name} stand for something else in the whole file."
@@ -143,9 +156,21 @@ def _still_reached(one: Binding, new: dict[tuple[str, str], Binding], after: Sou
     )
 
 
-def _is_hardened(old: Binding, new: Binding) -> bool:
-    root, _, rest = old.full.partition(".")
-    return root in _HARDENED and new.full == f"{_HARDENED[root]}.{rest}" if rest else False
+def _is_hardened(old: Binding, new: Binding, after: Source) -> bool:
+    """The same name for the same thing of the other module, and nothing is used that it doesn't have."""
+    for module, (other, names) in _HARDENED.items():
+        if (old.full, new.full) == (module, other):
+            used = {
+                node.attr
+                for node in ast.walk(after.tree)
+                if isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == old.name
+            }
+            return used <= names
+        if old.module == module and old.member in names:
+            return new.full == f"{other}.{old.member}"
+    return False
 
 
 def added_well(change: Change, workspace: Workspace) -> Iterator[str]:

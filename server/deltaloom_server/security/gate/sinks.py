@@ -196,6 +196,12 @@ FLAGS = frozenset(
 )
 """Keywords (and attributes) whose value scanners look at, so that it has to stand there."""
 
+PROTECTIONS = frozenset(
+    ["verify", "check_hostname", "verify_mode", "cert_reqs", "verify_ssl", "ssl", "secure", "httponly",
+     "weights_only", "autoescape", "no_network"]
+)  # fmt: skip
+"""Keywords and attributes that a fix never turns off."""
+
 DYNAMIC = frozenset(
     [
         "getattr",

@@ -12,7 +12,7 @@ from deltaloom_server.security.codemods.source import Function
 
 from .change import Change
 from .constants import folded, is_composed_string
-from .sinks import DYNAMIC, FLAGS, HIDDEN_NAMES, ONLY_WITH_A_SINK, SINKS
+from .sinks import DYNAMIC, FLAGS, HIDDEN_NAMES, ONLY_WITH_A_SINK, PROTECTIONS, SINKS
 
 _PLAIN_FLAGS = frozenset({"timeout"})
 
@@ -23,6 +23,7 @@ def tricks(change: Change) -> Iterator[str]:
     yield from _aliases(change)
     yield from _wrappers(change)
     yield from _flags(change)
+    yield from _weakened(change)
     yield from _strings(change)
 
 
@@ -30,6 +31,7 @@ def hiding(change: Change) -> Iterator[str]:
     """Those of them that new code of any purpose has no use for."""
     yield from _dynamic(change)
     yield from _flags(change)
+    yield from _weakened(change)
     yield from _strings(change)
 
 
@@ -170,6 +172,42 @@ def _flags(change: Change) -> Iterator[str]:
         elif node.arg in _PLAIN_FLAGS and isinstance(node.value, ast.Constant) and node.value.value is None:
             yield f"It passes None as {node.arg}, which is the same as not passing it."
             return
+
+
+def _weakened(change: Change) -> Iterator[str]:
+    """A protection that was on is off now, by keyword or by attribute."""
+    for node in change.added:
+        if isinstance(node, ast.keyword) and node.arg is not None:
+            name, value = node.arg, node.value
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+            name, value = node.targets[0].attr, node.value
+            if name in FLAGS and not _is_readable(change, value):
+                yield f"It doesn't write the value of {name} where it is set."
+                return
+        else:
+            continue
+        if name in PROTECTIONS and _is_off(change, value) and not _was_off(change, name):
+            yield f"It turns {name} off."
+            return
+
+
+def _is_off(change: Change, value: ast.expr) -> bool:
+    known = folded(value)
+    return (known is not None and not known.value) or change.after.qualified(value).endswith("CERT_NONE")
+
+
+def _was_off(change: Change, name: str) -> bool:
+    """What was off already is another finding's matter, not this change's. (An attribute counts for itself.)"""
+    return any(
+        isinstance(node, ast.keyword) and node.arg == name and _is_off(change, node.value)
+        for root in change.old
+        for node in ast.walk(root)
+        if not _is_gone(change, node)
+    )
+
+
+def _is_gone(change: Change, node: ast.AST) -> bool:
+    return node in change.removed
 
 
 def _is_readable(change: Change, value: ast.expr) -> bool:

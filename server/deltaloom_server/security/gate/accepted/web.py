@@ -58,14 +58,16 @@ def token(site: Site) -> str | None:
     for call in site.replacements({".decode"}):
         text = ast.unparse(call)
         algorithms = keyword(call, "algorithms")
-        names = [constant(one).lower() for one in ast.walk(algorithms) if _is_text(one)] if algorithms else []
+        names = [one.lower() for one in _texts(algorithms)]
         if names and "none" not in names and "False" not in text and len(call.args) + len(call.keywords) >= 3:
             return None
     return "It doesn't verify the signature with algorithms that are written out."
 
 
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+def _texts(node: ast.expr | None) -> Iterator[str]:
+    for one in ast.walk(node) if node is not None else ():
+        if isinstance(one, ast.Constant) and isinstance(one.value, str):
+            yield one.value
 
 
 def contained(site: Site) -> str | None:
