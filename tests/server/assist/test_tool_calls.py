@@ -80,6 +80,8 @@ def test_what_is_rendered_is_read_back(value: str) -> None:
         (call("<parameter=a>", "1"), {"a": "1"}),
         (call("<parameter=a>", 'x = "</parameter>"', "y", "<parameter=b>", "2"),
          {"a": 'x = "</parameter>"\ny', "b": "2"}),
+        (call("<parameter=a>", 'x = "</parameter></function>"', "y", "<parameter=b>", "2"),
+         {"a": 'x = "</parameter></function>"\ny', "b": "2"}),
         (call("<parameter=a>", "1", "</parameter>", "<parameter=a>", "2", "</parameter>"), {"a": "2"}),
         (call(), {}),
         ("<function=write>\n<parameter=a>\n1\n</parameter>\n</function>", {"a": "1"}),
