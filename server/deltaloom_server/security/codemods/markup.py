@@ -30,6 +30,7 @@ _ON_PURPOSE = re.compile(
     r"|result|page|widget|form|script|style|rows|table|list|items|parts",
     re.I,
 )
+_MADE = re.compile(r"html|markup|svg|safe|render|icon|widget|escape|linkify|markdown", re.I)
 _NOTE = "Values are escaped; one that holds markup on purpose must be marked as safe where it is made."
 
 
@@ -61,13 +62,35 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
 def _composed(rewrite: Rewrite, source: Source, call: ast.Call, value: ast.expr) -> str | None:
     """The expression that puts escaped values into the literals of `value`."""
     parts = parts_of(source, value)
-    if parts is None or is_constant(parts):
+    if (
+        parts is None
+        or is_constant(parts)
+        or any(_may_be_markup(source, one.node) for one in holes_in(parts))
+    ):
         return None
     pattern = quoted("".join("{}" if isinstance(one, Hole) else _doubled(one) for one in parts))
     values = ", ".join(one.text for one in holes_in(parts))
     if source.qualified(call.func) in _SAFE:
         return f"{rewrite.use_name('django.utils.html', 'format_html')}({pattern}, {values})"
     return f"{source.segment(call.func)}({pattern}).format({values})"
+
+
+def _may_be_markup(source: Source, value: ast.expr) -> bool:
+    """Is a value made of tags, here or where its name is bound, or escaped already, or called like that?"""
+    for node in ast.walk(value):
+        name = getattr(node, "id", getattr(node, "attr", ""))
+        if _has_tags(node) or (name and _MADE.search(name)):
+            return True
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            for bound in bindings(source, node):
+                made = source.parents[bound] if isinstance(bound, ast.Name) else bound
+                if any(_has_tags(one) for one in ast.walk(made)):
+                    return True
+    return False
+
+
+def _has_tags(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and "<" in node.value
 
 
 def _doubled(text: str) -> str:
@@ -149,6 +172,18 @@ CASES = (
         unsafe=True,
     ),
     Case("from markupsafe import Markup\n\n\ndef page(html):\n    return Markup(html)\n", None, "S704"),
+    Case(
+        "from markupsafe import Markup\n\n\ndef rows(names):\n"
+        "    items = ''.join(f'<li>{one}</li>' for one in names)\n    return Markup(f'<ul>{items}</ul>')\n",
+        None,
+        "S704",
+    ),
+    Case(
+        "import html\nfrom markupsafe import Markup\n\n\ndef bold(x):\n"
+        "    return Markup('<b>%s</b>' % html.escape(x))\n",
+        None,
+        "S704",
+    ),
     Case("from markupsafe import Markup\n\nx = Markup(markdown(text))\n", None, "S704"),
     Case(
         _DJANGO + "\n\ndef bold(x):\n    return mark_safe(f'<b>{x}</b>')\n",
