@@ -90,7 +90,13 @@ class Source:
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
         """Each node's parent."""
-        return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
+        found: dict[ast.AST, ast.AST] = {}
+        nodes: list[ast.AST] = [self.tree]
+        for node in nodes:
+            children = list(ast.iter_child_nodes(node))
+            nodes += children
+            found.update(dict.fromkeys(children, node))
+        return found
 
     def ancestors(self, node: ast.AST) -> Iterator[ast.AST]:
         """From the parent to the module."""

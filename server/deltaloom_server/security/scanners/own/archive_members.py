@@ -18,6 +18,8 @@ RULES = ("DL104",)
 WORDS = ("namelist", "infolist", "getmembers", "getnames", "tarfile")
 
 _LISTS = frozenset({"namelist", "infolist", "getmembers", "getnames"})
+_TARS = frozenset({"tarfile.open", "tarfile.TarFile"})
+_JOIN = frozenset({"os.path.join"})
 _NAMES = frozenset({"filename", "name", "path"})
 _WRITES = frozenset({"open", "write_bytes", "write_text", "copyfileobj", "write"})
 
@@ -78,14 +80,14 @@ def _open_archives(view: View, loop: ast.For) -> set[str]:
         for item in around.items
         if isinstance(item.optional_vars, ast.Name)
         and isinstance(item.context_expr, ast.Call)
-        and view.source.qualified(item.context_expr.func) in ("tarfile.open", "tarfile.TarFile")
+        and view.name_among(item.context_expr.func, _TARS)
     }
 
 
 def _joins(view: View, node: ast.AST, member: str) -> bool:
     """Is a member's name put behind a folder here?"""
     match node:
-        case ast.Call(args=[_, *rest]) if view.source.qualified(node.func) == "os.path.join":
+        case ast.Call(args=[_, *rest]) if view.name_among(node.func, _JOIN):
             return any(_is_name(one, member) for one in rest)
         case ast.BinOp(op=ast.Div(), right=right):
             return _is_name(right, member)

@@ -17,7 +17,10 @@ from deltaloom_server.security.scanners.own.outside import is_outside
 from deltaloom_server.security.scanners.own.view import Hit, View
 
 RULES = ("DL101",)
-WORDS = ("==", "!=")
+WORDS = (
+    "hmac", "apikey", "_key", "_token", "_secret", "_signature", "_sig", "_mac", "_hash", "_KEY", "_TOKEN",
+    "_SECRET", "_PASSWORD", "_SIGNATURE", "_password", "Token", "ApiKey", "Signature",
+)  # fmt: skip
 
 _SECRET_NAMES = (
     ("api", "key"), ("apikey",), ("api", "token"), ("access", "token"), ("auth", "token"), ("csrf", "token"),
@@ -27,7 +30,7 @@ _SECRET_NAMES = (
     ("client", "secret"), ("password", "hash"), ("hashed", "password"), ("secret", "key"),
 )  # fmt: skip
 _CONFIGURED = frozenset({"token", "secret", "password", "signature", "key"})
-_HMAC = ("hmac.new", "hmac.digest", "hmac.HMAC")
+_HMAC = frozenset({"hmac.new", "hmac.digest", "hmac.HMAC"})
 
 VALID = (
     "import hmac\n\ndef check(key, body, given):\n"
@@ -86,7 +89,7 @@ def _may_be_quick(view: View, node: ast.Compare, left: ast.expr, right: ast.expr
 def _is_hmac(view: View, node: ast.expr) -> bool:
     made = view.resolve(node)
     while isinstance(made, ast.Call):
-        if view.source.qualified(made.func) in _HMAC:
+        if view.name_among(made.func, _HMAC):
             return True
         if not isinstance(made.func, ast.Attribute):
             return False

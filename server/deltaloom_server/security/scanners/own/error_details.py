@@ -17,7 +17,7 @@ from deltaloom_server.security.scanners.own.outside import is_routed
 from deltaloom_server.security.scanners.own.view import Hit, View
 
 RULES = ("DL113",)
-WORDS = ("except",)
+WORDS = ("flask", "django", "fastapi", "starlette", "sanic", "aiohttp", "bottle", "Response", "traceback")
 
 _RESPONSES = frozenset(
     {
@@ -25,6 +25,7 @@ _RESPONSES = frozenset(
         "make_response", "HTMLResponse", "PlainTextResponse", "HTTPException",
     }
 )  # fmt: skip
+_TRACEBACKS = frozenset({"traceback.format_exc", "traceback.format_exception"})
 _BROAD = frozenset({"Exception", "BaseException"})
 
 VALID = (
@@ -79,7 +80,7 @@ def _answers(handler: ast.ExceptHandler, answers: bool) -> Iterator[ast.expr]:
 def _tells(view: View, node: ast.AST, error: str | None) -> bool:
     match node:
         case ast.Call(func=function, args=args):
-            if view.source.qualified(function) in ("traceback.format_exc", "traceback.format_exception"):
+            if view.name_among(function, _TRACEBACKS):
                 return True
             shown = isinstance(function, ast.Name) and function.id in ("str", "repr") and len(args) == 1
             return shown and isinstance(args[0], ast.Name) and args[0].id == error

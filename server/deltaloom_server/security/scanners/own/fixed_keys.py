@@ -52,6 +52,8 @@ _USES: tuple[tuple[str, _Use], ...] = (
     (f"{_KDF}.scrypt.Scrypt", _Use(0, ("salt",), "salt", 760)),
 )  # fmt: skip
 
+_FUNCTIONS = frozenset(name for name, _ in _USES)
+
 VALID = (
     "import os\nfrom cryptography.fernet import Fernet\n\nbox = Fernet(os.environ['KEY'])\n",
     "import os, hashlib\n\ndef stored(password):\n    salt = os.urandom(16)\n"
@@ -73,8 +75,8 @@ INVALID = (
 
 def check(view: View) -> Iterator[Hit]:
     for call in view.all(ast.Call):
-        name = view.source.qualified(call.func)
-        for wanted, use in _USES:
+        name = view.name_among(call.func, _FUNCTIONS)
+        for wanted, use in _USES if name else ():
             given = argument(call, use.position, *use.names) if name == wanted else None
             if given is not None and _is_fixed(view, given):
                 yield Hit(

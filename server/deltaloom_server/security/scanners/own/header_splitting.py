@@ -51,7 +51,7 @@ def _is_decoded(view: View, node: ast.expr, steps: int) -> bool:
         return False
     match node:
         case ast.Call(func=function):
-            if view.source.qualified(function) in _DECODES:
+            if view.name_among(function, _DECODES):
                 return True
             gets = isinstance(function, ast.Attribute) and function.attr == "get"
             return gets and _is_decoded(view, function.value, steps - 1)  # type: ignore[attr-defined]

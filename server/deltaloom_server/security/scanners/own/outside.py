@@ -23,11 +23,12 @@ _REQUEST_PARTS = frozenset(
 )  # fmt: skip
 _ROUTES = frozenset({"route", "get", "post", "put", "patch", "delete", "api_route", "websocket", "head"})
 _REARRANGING = frozenset(
-    {"str", "urllib.parse.unquote", "urllib.parse.unquote_plus", "urllib.parse.parse_qs"}
+    {"input", "str", "urllib.parse.unquote", "urllib.parse.unquote_plus", "urllib.parse.parse_qs"}
 )
 _TEXT_METHODS = frozenset(
     {"get", "getlist", "strip", "lstrip", "rstrip", "lower", "upper", "decode", "encode", "get_json", "read"}
 )
+_REQUESTS = frozenset({"flask.request", "bottle.request"})
 _ARGUMENT_METHODS = frozenset({"get_argument", "get_query_argument", "get_body_argument"})
 _HARMLESS_TYPES = frozenset({"int", "float", "bool", "UUID", "Decimal", "date", "datetime"})
 _NO_INPUTS = frozenset({"self", "cls", "request", "req", "response", "db", "session"})
@@ -110,11 +111,8 @@ class _Trail:
         return all(map(through.outside, given)) and (is_input or any(map(inner.outside, given)))
 
     def _call(self, call: ast.Call) -> bool:
-        name = self.view.source.qualified(call.func)
-        if name == "input":
-            return True
-        if name in _REARRANGING:
-            return self._any(*call.args)
+        if name := self.view.name_among(call.func, _REARRANGING):
+            return name == "input" or self._any(*call.args)
         if not isinstance(call.func, ast.Attribute):
             return False
         method, owner = call.func.attr, call.func.value
@@ -132,7 +130,7 @@ class _Trail:
             return False
         if dotted(node.value) in ("request", "self.request", "flask.request"):
             return True
-        return self.view.source.qualified(node.value) in ("flask.request", "bottle.request")
+        return bool(self.view.name_among(node.value, _REQUESTS))
 
 
 def _is_harmless(argument: ast.arg) -> bool:

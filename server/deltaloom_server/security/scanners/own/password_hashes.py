@@ -20,8 +20,12 @@ RULES = ("DL116",)
 WORDS = ("hashlib",)
 
 _FAST = frozenset(
-    {"md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b", "blake2s"}
-)
+    f"hashlib.{name}"
+    for name in (
+        "new", "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake2b",
+        "blake2s",
+    )
+)  # fmt: skip
 _PASSWORDS = frozenset({"password", "passwd", "pwd", "passphrase", "pw"})
 _STOLEN = frozenset({"pwned", "breach", "breached", "hibp", "leaked", "stolen", "compromised"})
 
@@ -57,24 +61,16 @@ def check(view: View) -> Iterator[Hit]:
 def _hashed(view: View) -> Iterator[tuple[ast.Call, ast.expr]]:
     """Calls that hash something, and what they hash."""
     for call in view.all(ast.Call):
-        name = view.source.qualified(call.func)
-        if name == "hashlib.new":
-            data = argument(call, 1, "data", "string")
-        elif name.startswith("hashlib.") and name.partition(".")[2] in _FAST:
-            data = argument(call, 0, "data", "string")
+        if name := view.name_among(call.func, _FAST):
+            data = argument(call, 1 if name == "hashlib.new" else 0, "data", "string")
         elif isinstance(call.func, ast.Attribute) and call.func.attr == "update":
-            data = argument(call, 0) if _is_fast(view, view.resolve(call.func.value)) else None
+            made = view.resolve(call.func.value)
+            is_hash = isinstance(made, ast.Call) and view.name_among(made.func, _FAST)
+            data = argument(call, 0) if is_hash else None
         else:
             continue
         if data is not None:
             yield call, data
-
-
-def _is_fast(view: View, node: ast.expr) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
-    module, _, name = view.source.qualified(node.func).partition(".")
-    return module == "hashlib" and (name in _FAST or name == "new")
 
 
 def _is_password(node: ast.expr) -> bool:

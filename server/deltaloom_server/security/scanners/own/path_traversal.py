@@ -21,7 +21,7 @@ from deltaloom_server.security.scanners.own.outside import is_outside
 from deltaloom_server.security.scanners.own.view import Hit, Scope, View
 
 RULES = ("DL103",)
-WORDS = ("open", "send_file", "FileResponse", "read_", "write_", "remove", "unlink", "rmtree")
+WORDS = ("request", "filename", "file_name", "fname", "path", "name", "route", "handler")
 
 FILE_NAMES = frozenset(
     {
@@ -47,6 +47,8 @@ _OPENERS = (
     "fastapi.responses.FileResponse", "os.remove", "os.unlink", "shutil.rmtree", "os.open",
     "django.http.FileResponse", "os.listdir",
 )  # fmt: skip
+_JOINS = frozenset({"os.path.join", "pathlib.Path"})
+_WRAPS = frozenset({"pathlib.Path", "str"})
 _PATH_METHODS = (
     "open", "read_text", "read_bytes", "write_text", "write_bytes", "unlink", "rmdir", "iterdir",
 )  # fmt: skip
@@ -70,7 +72,7 @@ INVALID = (
     "    return send_file(os.path.join(FOLDER, request.args['name']))  # here\n",
     "import os\n\ndef read_upload(filename):\n    path = os.path.join(UPLOADS, filename)\n"
     "    with open(path, 'rb') as file:  # here\n        return file.read()\n",
-    "from pathlib import Path\n\ndef read_note(name):\n    return (Path('/srv') / name).read_text()  # here\n",
+    "from pathlib import Path\n\ndef read(name):\n    return (Path('/srv') / name).read_text()  # here\n",
     "from flask import Flask\n\napp = Flask(__name__)\n\n@app.get('/files/<path:key>')\ndef show(key):\n"
     "    return open(f'/srv/files/{key}').read()  # here\n",
     "import os\n\ndef delete(request, which):\n    os.remove('/srv/files/' + request.GET['which'])  # here\n",
@@ -100,7 +102,7 @@ def _used(view: View) -> Iterator[tuple[ast.Call, ast.expr]]:
         if (path := argument(call, 0, "path", "file", "path_or_file", "filename_or_fp")) is not None:
             yield call, path
     for call, function in view.methods(*_PATH_METHODS):
-        if not view.source.qualified(function):
+        if not view.is_imported(function):
             yield call, function.value
 
 
@@ -108,11 +110,11 @@ def _parts(view: View, path: ast.expr) -> list[ast.expr]:
     """The folder and the texts that are put behind it; empty where nothing is."""
     match path:
         case ast.Call(func=function, args=[folder, text, *rest]):
-            joins = view.source.qualified(function) in ("os.path.join", "pathlib.Path")
+            joins = view.name_among(function, _JOINS)
             return [folder, text, *rest] if joins else []
         case ast.Call(func=ast.Attribute(value=folder, attr="joinpath"), args=rest):
             return [folder, *rest]
-        case ast.Call(args=[single]) if view.source.qualified(path.func) in ("pathlib.Path", "str"):
+        case ast.Call(args=[single]) if view.name_among(path.func, _WRAPS):
             return _parts(view, view.resolve(single))
         case ast.BinOp(left=left, op=ast.Div() | ast.Add(), right=right):
             return [*(_parts(view, left) or [left]), right]

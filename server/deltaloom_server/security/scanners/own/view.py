@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from deltaloom_server.security.codemods.source import Function, Source
 from deltaloom_server.security.finding import Confidence
-from deltaloom_server.security.scanners.own.expressions import last_word, parameters
+from deltaloom_server.security.scanners.own.expressions import dotted, last_word, parameters
 
 Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
 N = TypeVar("N", bound=ast.AST)
@@ -41,7 +41,7 @@ class View:
     @cached_property
     def _by_kind(self) -> dict[type[ast.AST], list[ast.AST]]:
         kinds: dict[type[ast.AST], list[ast.AST]] = {}
-        for node in ast.walk(self.source.tree):
+        for node in self.source.parents:
             kinds.setdefault(type(node), []).append(node)
         return kinds
 
@@ -56,7 +56,51 @@ class View:
     def calls(self, *names: str) -> Iterator[ast.Call]:
         """Calls of imported things or builtins with these full names."""
         wanted = frozenset(names)
-        yield from (call for call in self.all(ast.Call) if self.source.qualified(call.func) in wanted)
+        yield from (call for call in self.all(ast.Call) if self.name_among(call.func, wanted))
+
+    def name_among(self, node: ast.expr, wanted: frozenset[str]) -> str:
+        """Which of the full names of imported things and builtins an expression has; "" for none of them.
+
+        Resolving a name by its scopes is dear, so it is left for those that some import may bring.
+        """
+        root, *rest = dotted(node).split(".")
+        tail = "".join(f".{one}" for one in rest)
+        possible = {full + tail for full in self._imported.get(root, ())} | (set() if rest else {root})
+        if possible.isdisjoint(wanted):
+            return ""
+        if root not in self._imported:
+            return "" if root in self._bound else root
+        name = self.source.qualified(node)
+        return name if name in wanted else ""
+
+    @cached_property
+    def _bound(self) -> frozenset[str]:
+        """Names that the file gives something of its own, by which they are no builtins."""
+        return frozenset(
+            (
+                *(one.id for one in self.all(ast.Name) if not isinstance(one.ctx, ast.Load)),
+                *(one.arg for one in self.all(ast.arg)),
+                *(one.name for one in self.functions()),
+                *(one.name for one in self.all(ast.ClassDef)),
+            )
+        )
+
+    def is_imported(self, node: ast.expr) -> bool:
+        """Does an expression begin with a name that some import binds?"""
+        return dotted(node).partition(".")[0] in self._imported
+
+    @cached_property
+    def _imported(self) -> dict[str, set[str]]:
+        """What each name that some import binds may stand for, whatever else may be called so."""
+        found: dict[str, set[str]] = {}
+        for plain in self.all(ast.Import):
+            for alias in plain.names:
+                root = alias.name.partition(".")[0]
+                found.setdefault(alias.asname or root, set()).add(alias.name if alias.asname else root)
+        for node in self.all(ast.ImportFrom):
+            for alias in node.names:
+                found.setdefault(alias.asname or alias.name, set()).add(f"{node.module}.{alias.name}")
+        return found
 
     def methods(self, *names: str) -> Iterator[tuple[ast.Call, ast.Attribute]]:
         """Calls of anything's methods with these names."""
@@ -66,7 +110,7 @@ class View:
 
     def imports_any(self, *roots: str) -> bool:
         """Does the text import one of these top-level modules?"""
-        return any(full.partition(".")[0] in roots for full in self.source.imports.values())
+        return any(full.partition(".")[0] in roots for one in self._imported.values() for full in one)
 
     # -- scopes ------------------------------------------------------------------------------------------
 
