@@ -20,6 +20,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 MERGE = "merge"
 _RULE = re.compile(r"[A-Za-z][\w./:+-]*\Z")
+_CWE = re.compile(r"CWE-[0-9]+\Z", re.IGNORECASE)
+_SECRETS = "secret/"
 _SHARD = re.compile(r"([0-9]{1,5})/([0-9]{1,5})\Z")
 
 
@@ -260,11 +262,26 @@ def _check(options: LintOptions, paths_and_stdin: bool) -> None:
     ):
         if wrong:
             raise LintUsageError(sentence)
+    if not options.from_sarif and not options.merge:  # those may bring rules of their own
+        for rule in options.select:
+            if not _is_known(rule):
+                raise LintUsageError(
+                    f"No rule that is known here begins with {rule!r}, so nothing would be found."
+                )
     if options.merge:
         _check_merge(options)
     for path in () if stdin else options.paths:
         if not os.path.lexists(path):
             raise LintUsageError(f"There is no {path}: name files or folders that exist.")
+
+
+def _is_known(selector: str) -> bool:
+    """Could a finding be selected so? A mistyped one would make every run pass."""
+    from deltaloom_server.security.rules import all_rules
+
+    if _CWE.match(selector) or selector.startswith(_SECRETS) or _SECRETS.startswith(selector):
+        return True
+    return any(name.startswith(selector) for info in all_rules() for name in (info.rule, *info.names))
 
 
 def _check_merge(options: LintOptions) -> None:

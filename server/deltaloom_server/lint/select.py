@@ -7,6 +7,7 @@ baseline or an unchanged line holds back is lost: it is reported as such.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,10 @@ from deltaloom_server.security.finding import (
 )
 from deltaloom_server.security.visible import matches
 
+SECRETS = "secret/"
+"""How the names of rules begin that are about credentials in the text."""
+
+_ALPHANUMERIC = re.compile("[A-Za-z0-9]")
 SEVERITY: Severity = "medium"
 CONFIDENCE: Confidence = "low"
 
@@ -66,6 +71,7 @@ class Choice:
         """Choose among findings, each with its line's text. `files` are all paths that were looked at."""
         pairs = sorted(found, key=lambda pair: (pair[0].path, pair[0].span, pair[0].rule))
         everything = [finding for finding, _ in pairs]
+        secrets = _secret_columns(everything)
         accepted, stale = self._accepted(everything)
         reported = []
         left_out = 0
@@ -75,7 +81,8 @@ class Choice:
             if not self._is_told(finding):
                 left_out += 1
                 continue
-            reported.append(Reported(finding, source, self._state(finding, known)))
+            hidden = secrets.get((finding.path, finding.span.start_line), ())
+            reported.append(Reported(finding, _masked(source, hidden), self._state(finding, known)))
         return Chosen(tuple(reported), left_out, self._about(stale, files))
 
     def selects(self, finding: Finding) -> bool:
@@ -121,6 +128,27 @@ class Choice:
 def selected(finding: Finding, select: Sequence[str], ignore: Sequence[str]) -> bool:
     """By the beginning of a rule, or of a scanner's name for it, or by "CWE-78"; `ignore` wins."""
     return not matches(finding, ignore) and (not select or matches(finding, select))
+
+
+def _secret_columns(findings: Iterable[Finding]) -> dict[tuple[str, int], list[tuple[int, int | None]]]:
+    """Where secrets stand, by (path, line): reports end up in logs and services, secrets mustn't."""
+    columns: dict[tuple[str, int], list[tuple[int, int | None]]] = {}
+    for finding in findings:
+        if finding.rule.startswith(SECRETS):
+            span = finding.span
+            for line in range(span.start_line, span.end_line + 1):
+                first = span.start_column if line == span.start_line else 0
+                last = span.end_column if line == span.end_line else None
+                columns.setdefault((finding.path, line), []).append((first, last))
+    return columns
+
+
+def _masked(source: str, columns: Iterable[tuple[int, int | None]]) -> str:
+    """A line whose letters and digits in these columns are stars: as long as before, in bytes too."""
+    for first, last in columns:
+        end = len(source) if last is None else last
+        source = source[:first] + _ALPHANUMERIC.sub("*", source[first:end]) + source[end:]
+    return source
 
 
 def _is_gone(root: str) -> Callable[[str], bool]:

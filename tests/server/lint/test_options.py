@@ -31,6 +31,18 @@ def test_rules_may_be_given_in_one_word_or_in_several(tmp_path: Path) -> None:
     assert options.ignore == ("secret/",)
 
 
+@pytest.mark.parametrize(
+    "rule", ["S602", "B6", "cwe-78", "secret/", "secret/aws", "se", "DL001", "subprocess_popen"]
+)
+def test_every_name_of_a_rule_may_be_selected(tmp_path: Path, rule: str) -> None:
+    assert parse(tmp_path, "--select", rule).select == (rule,)
+
+
+def test_rules_of_other_scanners_may_be_selected_where_their_findings_are_read(tmp_path: Path) -> None:
+    assert parse(tmp_path, "--select", "py/xxe", "--from-sarif", "x.sarif").select == ("py/xxe",)
+    assert parse(tmp_path, "merge", "x.json", "--select", "py/xxe").select == ("py/xxe",)
+
+
 def test_files_are_named_from_where_the_command_runs(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     options = parse(
@@ -85,6 +97,9 @@ def test_a_text_on_stdin_does_not_show_in_messages(tmp_path: Path) -> None:
         (["--shard", "1"], "--shard takes i/n"),
         (["--select", "S602;rm"], "--select takes"),
         (["--ignore", "-x"], "--ignore takes"),
+        (["--select", "S9999"], "No rule that is known here begins with 'S9999'"),
+        (["--select", "s602"], "No rule that is known here"),
+        (["--select", "CWE-"], "No rule that is known here"),
         (["--jobs", "-1"], "--jobs takes"),
         (["--stdin-filename", "a.py", "."], "leave the paths out"),
         (["--stdin-filename", "a.py", "--shard", "1/2"], "--shard divides files"),

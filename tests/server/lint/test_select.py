@@ -109,6 +109,18 @@ def test_a_shard_leaves_renames_to_the_merge(
     assert shard.notes == ()
 
 
+def test_no_report_tells_a_secret(finding: MakeFinding, options: LintOptions) -> None:
+    line = "é = connect('AKIA12345678', shell=True)"
+    secret = finding("secret/aws-access-key", 2, 13, 25, cwe=798, severity="low")
+    found = [(finding(line=2), line), (secret, line), (finding(line=3), line)]
+    chosen = Choice.prepare(replace(options, severity="high")).report(found, [])
+    assert [one.source for one in chosen.findings] == ["é = connect('************', shell=True)", line]
+    (shown,) = (
+        Choice.prepare(replace(options, select=("secret/",), severity="low")).report(found, []).findings
+    )
+    assert shown.source == "é = connect('************', shell=True)"
+
+
 def test_only_changed_lines_are_new(finding: MakeFinding, options: LintOptions) -> None:
     changes = Changes("HEAD", MappingProxyType({"src/app.py": ((2, 3),)}), frozenset({"new.py"}))
     choice = replace(Choice(replace(options, changed_lines=True)), changes=changes)
