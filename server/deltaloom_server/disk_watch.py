@@ -54,7 +54,7 @@ class DiskWatch:
     def changed(self, changes: Changes) -> None:
         """Paths (absolute) changed on disk, or all of them may have."""
         server = self._server
-        server.security.workspace.note_change()
+        server.findings_may_differ()
         if server.session.context is None or server.sync is None:
             return
         if changes is RESCAN:

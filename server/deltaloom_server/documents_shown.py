@@ -21,13 +21,13 @@ _KEPT = 20
 _MESSAGE_CHARACTERS = 2000
 
 
-async def show_markdown(ls: DeltaloomServer, title: str, text: str) -> None:
+def show_markdown(ls: DeltaloomServer, title: str, text: str) -> None:
     """Open `text` (Markdown) beside what the person works on, or say it in a message."""
     if not ls.session.client.show_document:
         ls.notices.say(text[:_MESSAGE_CHARACTERS])
         return
     path = _write(title, text)
-    await ls.window_show_document_async(types.ShowDocumentParams(path.as_uri(), take_focus=False))
+    ls.in_background(ls.window_show_document_async(types.ShowDocumentParams(path.as_uri(), take_focus=False)))
 
 
 def _write(title: str, text: str) -> Path:

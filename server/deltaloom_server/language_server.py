@@ -154,10 +154,15 @@ class DeltaloomServer(LanguageServer):
             )
         return self._security
 
+    def findings_may_differ(self) -> None:
+        """Something on disk or in a document changed: who waits for the workspace's findings gets them."""
+        if self._security is not None:
+            self._security.workspace.note_change()
+
     def security_changed(self) -> None:
         """Settings of the scanners or of what is shown are others now."""
         self.security.diagnosis.forget()
-        self.security.workspace.note_change()
+        self.findings_may_differ()
         if self.session.client.diagnostic_refresh:
             self.in_background(self.workspace_diagnostic_refresh_async(None))
 

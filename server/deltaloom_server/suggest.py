@@ -168,6 +168,7 @@ class Suggester:
             snapshot.line,
             lambda text: service.inspector.quick(snapshot.path, text),
             service.diagnosis.shown,
+            service.diagnosis.inspection(snapshot.uri),
         )
         if finding is not None:
             raise _NoSuggestion(f"The model's suggestion would add {finding.rule}: {finding.message}", result)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from deltaloom_model.api import (
     text_digest,
 )
 from deltaloom_server.notices import Notices
+from deltaloom_server.security.service import SecurityService
 from deltaloom_server.session import Session
 
 _PATIENCE_SECONDS = 60
@@ -170,6 +172,13 @@ class ScriptedServer:
     started: int = 0
     reports: int = 0
     forgotten: int = 0
+    differing: int = 0
+    news: list[str] = field(default_factory=list)
+    is_patient: bool = False
+
+    @cached_property
+    def security(self) -> SecurityService:
+        return SecurityService(self, self.news.append, cached=False)  # type: ignore[arg-type]
 
     def ensure_started(self) -> None:
         self.started += 1
@@ -179,6 +188,9 @@ class ScriptedServer:
 
     def forget_suggestions(self) -> None:
         self.forgotten += 1
+
+    def findings_may_differ(self) -> None:
+        self.differing += 1
 
     def in_background(self, work: Coroutine[Any, Any, Any]) -> None:
         self.tasks.append(asyncio.get_running_loop().create_task(work))
@@ -211,5 +223,7 @@ async def server(session: Session, client: ScriptedClient) -> AsyncIterator[Scri
     with ThreadPoolExecutor(max_workers=2) as executor:
         made = ScriptedServer(session, client, notices, executor, told=told)
         yield made
+        if "security" in vars(made):
+            await made.security.close()
         for task in made.tasks:
             task.cancel()

@@ -7,7 +7,6 @@ nothing could be reported costs no scan.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -37,8 +36,13 @@ async def added_finding(
     first_line: int,
     inspect: Callable[[str], Awaitable[Inspection]],
     shown: Callable[[Inspection], Iterable[Finding]],
+    latest: Inspection | None = None,
 ) -> Finding | None:
-    """A finding that `after` has and `before` hasn't; the suggestion begins in `first_line` (from 0)."""
+    """A finding that `after` has and `before` hasn't; the suggestion begins in `first_line` (from 0).
+
+    A text that is being written often doesn't parse, so that nothing can be said of `before`: what `latest`,
+    the last inspection of the document, has on that line isn't the suggestion's doing either.
+    """
     inserted = len(split_lines(after)) - len(split_lines(before))
     last = first_line + max(inserted, 0)
     found = [
@@ -48,19 +52,10 @@ async def added_finding(
     ]
     if not found:
         return None
-    known = Counter(_key(one, before) for one in shown(await inspect(before)))
-    for finding in found:
-        key = _key(finding, after)
-        # A line that had the finding already, and is only written further, is no worse for it.
-        same_rule = any(rule == finding.rule and _grows(line, key[1]) for rule, line in known)
-        if not same_rule:
-            return finding
-    return None
-
-
-def _key(finding: Finding, text: str) -> tuple[str, str]:
-    return finding.rule, " ".join(split_lines(text)[finding.span.start_line].split())
-
-
-def _grows(old: str, new: str) -> bool:
-    return bool(old) and (new.startswith(old) or old == new)
+    earlier = latest.findings if latest is not None else ()
+    there = [
+        one.rule
+        for one in (*shown(await inspect(before)), *earlier)
+        if one.span.start_line <= first_line <= one.span.end_line
+    ]
+    return next((finding for finding in found if finding.rule not in there), None)

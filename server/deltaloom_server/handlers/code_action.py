@@ -63,20 +63,22 @@ async def _resolve(ls: DeltaloomServer, action: types.CodeAction) -> types.CodeA
     action.data = data | {"fix": _told(outcome)}
     if outcome.show:
         action.edit = None
-        await _show(ls, outcome)
+        _show(ls, outcome)
     return action
 
 
-async def _run_action(ls: DeltaloomServer, data: Any) -> None:
+async def _run_action(ls: Any, data: Any) -> None:  # pygls evaluates a command's annotations
     """`data` is an action's: do the work and have the client apply the edit."""
     if not isinstance(data, dict):
         raise DeltaloomError("This command belongs to Deltaloom's code actions; choose one of those.")
     outcome, document = await _carry_out(ls, data)
     if outcome.show:
-        await _show(ls, outcome)
+        _show(ls, outcome)
     edit = _edit(ls, document, outcome)
     if edit is not None:
-        await ls.workspace_apply_edit_async(types.ApplyWorkspaceEditParams(edit, label=outcome.title))
+        ls.in_background(
+            ls.workspace_apply_edit_async(types.ApplyWorkspaceEditParams(edit, label=outcome.title))
+        )
 
 
 async def _carry_out(ls: DeltaloomServer, data: dict[str, Any]) -> tuple[Outcome, Any]:
@@ -181,10 +183,10 @@ def _edit(ls: DeltaloomServer, document: Any, outcome: Outcome) -> types.Workspa
     return workspace_edit(document, outcome, ls.session)
 
 
-async def _show(ls: DeltaloomServer, outcome: Outcome) -> None:
+def _show(ls: DeltaloomServer, outcome: Outcome) -> None:
     from ..documents_shown import show_markdown
 
-    await show_markdown(ls, outcome.title, outcome.show)
+    show_markdown(ls, outcome.title, outcome.show)
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def news(ls: DeltaloomServer, uri: str) -> None:
     if ls.session.client.pull_diagnostics:
         if ls.session.client.diagnostic_refresh:
             ls.in_background(ls.workspace_diagnostic_refresh_async(None))
-        ls.security.workspace.note_change()
+        ls.findings_may_differ()
     else:
         ls.in_background(push(ls, uri))
 

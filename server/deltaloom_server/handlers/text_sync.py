@@ -99,7 +99,7 @@ def _forget_findings(ls: DeltaloomServer, uri: str) -> None:
     from .diagnostics import push_none
 
     ls.security.diagnosis.closed(uri)
-    ls.security.workspace.note_change()
+    ls.findings_may_differ()
     push_none(ls, uri)
 
 

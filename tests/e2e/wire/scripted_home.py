@@ -4,7 +4,8 @@ A generate writes `begin PATH TYPED`, waits while `hold PATH` exists, writes `an
 the text of the file `say`, or with the text typed in capitals; one closed before that writes `closed PATH`.
 `die PATH` ends the process where the generate would begin to wait, `raise PATH` has it fail there with the
 text in its words. The text before the cursor's line is written to `prefix`. A sync waits while `hold sync`
-exists and writes its paths (`-PATH` for a tombstone).
+exists and writes its paths (`-PATH` for a tombstone). The file `abilities` says what the model can be asked;
+asked in words it writes `asked`, and puts the last message into the file `message`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class ScriptedEngine:
 
     @property
     def model(self) -> ModelInfo:
-        return ModelInfo("scripted", "0" * 32)
+        said = self._folder / "abilities"
+        able = said.read_text(encoding="utf-8").split() if said.exists() else ["fim"]
+        return ModelInfo("scripted", "0" * 32, abilities=tuple(able))  # type: ignore[arg-type]
 
     def count(self, request: CountRequest) -> CountResult:
         return CountResult([len(segment.path) for segment in request.segments])
@@ -59,6 +62,9 @@ class ScriptedEngine:
     def generate(self, request: GenerateRequest) -> GenerateSteps:
         self._write(f"begin {request.path} {request.typed}".rstrip())
         (self._folder / "prefix").write_bytes(request.prefix.encode())
+        if request.messages:
+            self._write("asked")
+            (self._folder / "message").write_bytes(request.messages[-1].text.encode())
         if self._is(f"die {request.path}"):
             os._exit(3)
         if self._is(f"raise {request.path}"):
