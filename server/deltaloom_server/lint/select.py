@@ -24,8 +24,8 @@ from deltaloom_server.security.finding import (
 )
 from deltaloom_server.security.visible import matches
 
-SECRETS = "secret/"
-"""How the names of rules begin that are about credentials in the text."""
+SECRETS = ("secret/", "S105", "S106", "S107")
+"""How the names of rules begin that are about credentials and passwords in the text."""
 
 _ALPHANUMERIC = re.compile("[A-Za-z0-9]")
 SEVERITY: Severity = "medium"
