@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from deltaloom_server.security.finding import Finding, Scanner, Span
+from deltaloom_server.security.scanners import own
 
 
 @pytest.fixture(scope="session")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], list[list[Finding]]]:
-    """The findings of ruff and of bandit in each of some texts, not merged; each scanner is run once."""
+    """The findings of ruff, of bandit and of our own checks in each of some texts, not merged."""
 
     def scan_all(texts: Sequence[str]) -> list[list[Finding]]:
         folder = tmp_path_factory.mktemp("texts")
@@ -24,6 +25,8 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], 
         found: list[list[Finding]] = [[] for _ in texts]
         for finding in [*_ruff(folder), *_bandit(folder)]:
             found[int(Path(finding.path).stem.removeprefix("text_"))].append(finding)
+        for number, text in enumerate(texts):
+            found[number] += own.scan(f"text_{number}.py", text)
         return found
 
     return scan_all
