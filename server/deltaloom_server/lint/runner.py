@@ -69,7 +69,7 @@ async def run(options: LintOptions, progress: NotificationHandler = lambda _meth
         server.security.workspace.scope = lambda path: _is_chosen(options, choice, path)
         editor = HeadlessEditor(client)
         found = await _look(client, editor, options)
-        found = _with_sarif(found, options)
+        found = _with_sarif(found, options, choice)
         choice = _effective(choice, options, found)
         chosen = choice.report(found.pairs(), frozenset(found.paths))
         fixes = FileFixes()
@@ -173,7 +173,7 @@ def _effective(choice: Choice, options: LintOptions, found: Found) -> Choice:
     )
 
 
-def _with_sarif(found: Found, options: LintOptions) -> Found:
+def _with_sarif(found: Found, options: LintOptions, choice: Choice) -> Found:
     """The findings of other scanners' reports among ours, merged where both see the same."""
     notes = list(found.notes)
     inspections, lines = dict(found.inspections), dict(found.lines)
@@ -181,6 +181,8 @@ def _with_sarif(found: Found, options: LintOptions) -> Found:
         imported = read_sarif(name, options.root)
         notes += imported.notes
         for path, findings in _by_path(imported.findings).items():
+            if not _is_chosen(options, choice, path):
+                continue
             source = read_source(f"{options.root.rstrip('/')}/{path}", 1 << 24)
             if isinstance(source, str):
                 notes.append(f"Findings of {name} in {path} were left out: {source}.")

@@ -1,8 +1,7 @@
-"""Code actions over the wire: the menu at once, the work when an entry is chosen, nothing that isn't verified."""
+"""Code actions over the wire: the menu at once, the work when an entry is chosen, nothing unverified."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -130,18 +129,17 @@ async def test_where_nothing_can_be_verified_there_is_a_sentence(
 async def test_the_models_fix_is_offered_once_the_gate_has_accepted_it(
     server: Any, folder: Path, home: Any
 ) -> None:
-    text = "import yaml\n\n\ndef parse(loader, text):\n    return loader(text, yaml.UnsafeLoader)\n\n\nx = eval('1')\n"
-    text = text.replace("loader(text, yaml.UnsafeLoader)", "eval(text, {}, {'loader': loader})")
+    text = "import json\nimport pickle\n\n\ndef load(data):\n    return pickle.loads(data)\n"
     uri = server.open(folder / "a.py", text)
     await _pull(server, uri)
-    home.script("say", "return ast.literal_eval(text)")
-    try:
-        await _choose(server, uri, 4, "Fix S307")
-    except Exception as error:
-        # The name isn't imported: the gate says so.
-        assert "ast" in str(error)
-    else:
-        pytest.fail("a fix with an undefined name was offered")
+    home.script("say", "return jsn.loads(data)")
+    with pytest.raises(Exception, match="jsn"):
+        await _choose(server, uri, 5, "Fix S301")
+    home.script("say", "return json.loads(data)")
+    action = await _choose(server, uri, 5, "Fix S301")
+    assert _applied(text, _edits(action)) == text.replace("pickle.loads", "json.loads")
+    assert action["data"]["fix"]["origin"] == "model"
+    assert next(iter(action["edit"]["changeAnnotations"].values()))["needsConfirmation"]
 
 
 async def test_a_fix_that_only_silences_the_scanner_is_not_offered(
@@ -338,17 +336,16 @@ async def test_an_instruct_model_rewrites_the_function_and_adds_the_import(
     server: Any, folder: Path, home: Any
 ) -> None:
     home.script("abilities", "fim instruct")
-    text = "def parse(text, scope):\n    return eval(text, scope)\n"
+    text = "import pickle\n\n\ndef load(data):\n    return pickle.loads(data)\n"
     uri = server.open(folder / "a.py", text)
     await _pull(server, uri)
-    answer = "import ast\n\ndef parse(text, scope):\n    return ast.literal_eval(text)\n"
+    answer = "import json\n\ndef load(data):\n    return json.loads(data)\n"
     home.script("say", f"Here it is:\n```python\n{answer}```\n")
-    try:
-        action = await _choose(server, uri, 1, "Fix S307")
-    except Exception as error:
-        assert "scope" in str(error)
-    else:
-        assert "literal_eval" in json.dumps(action["edit"])
+    action = await _choose(server, uri, 4, "Fix S301")
+    fixed = _applied(text, _edits(action))
+    assert "import json\n" in fixed
+    assert fixed.endswith("def load(data):\n    return json.loads(data)\n")
+    assert "Rewrite this code" in (home.root / "script" / "message").read_text()
 
 
 async def test_words_in_the_code_do_not_widen_what_is_edited(server: Any, folder: Path, home: Any) -> None:
