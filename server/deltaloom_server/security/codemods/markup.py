@@ -27,7 +27,7 @@ _SAFE = frozenset({
 })  # fmt: skip
 _ON_PURPOSE = re.compile(
     r"html|markup|svg|body|content|render|template|safe|icon|css|json|xml|block|snippet|fragment|tag|link|output"
-    r"|result|page|widget|form|script|style|rows|table|list|items|parts",
+    r"|result|data|raw|source|page|widget|form|script|style|rows|table|list|items|parts",
     re.I,
 )
 _MADE = re.compile(r"html|markup|svg|safe|render|icon|widget|escape|linkify|markdown", re.I)
@@ -112,6 +112,9 @@ def _built_once(source: Source, name: ast.Name) -> ast.expr | None:
 
 def _is_plain_value(source: Source, value: ast.expr) -> bool:
     """Is it a value from outside or a field, that nothing says to be markup?"""
+    function = source.enclosing_function(value)
+    if function is not None and _MADE.search(function.name):
+        return False
     if isinstance(value, ast.Name):
         found = bindings(source, value)
         if len(found) == 1 and isinstance(found[0], ast.arg):

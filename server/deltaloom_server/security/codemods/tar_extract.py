@@ -37,7 +37,7 @@ def _is_extractall(call: ast.Call) -> bool:
     return (
         isinstance(call.func, ast.Attribute)
         and call.func.attr == "extractall"
-        and not (given is not None and isinstance(given.value, ast.Constant) and given.value.value == "data")
+        and (given is None or (isinstance(given.value, ast.Constant) and given.value.value != "data"))
     )
 
 
@@ -75,6 +75,11 @@ CASES = (
     ),
     Case(
         "import tarfile\nimport zipfile\n\nwith zipfile.ZipFile(path) as z:\n    z.extractall(to)\n",
+        None,
+    ),
+    Case(
+        "import tarfile\n\n\ndef unpack(tar: tarfile.TarFile, to, chosen):\n"
+        "    tar.extractall(to, filter=chosen)\n",
         None,
     ),
     Case("import tarfile\nimport zipfile\n\n\ndef unpack(archive, to):\n    archive.extractall(to)\n", None),

@@ -7,6 +7,7 @@ file that is there already would be in the way: nothing is proposed.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from deltaloom_server.security.codemods import Case
@@ -21,6 +22,7 @@ RULES = ("S306",)
 _PARAMETERS = ("suffix", "prefix", "dir")
 _NEED_NO_FILE = frozenset({"mkfifo", "symlink", "link", "bind", "copytree", "symlink_to", "mknod", "rmdir"})
 _MAKE_FOLDER = frozenset({"mkdir", "makedirs"})
+_ADDRESS = re.compile(r"sock|pipe|fifo|listen|address|folder|directory|_dir\b", re.I)
 _NOTE = "An empty file that only its owner may read stands at the path from the beginning."
 
 
@@ -33,10 +35,21 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
         for node in ast.walk(source.enclosing_function(call) or source.tree)
         if isinstance(node, ast.Call)
     }
-    if used_by & (_NEED_NO_FILE | _MAKE_FOLDER):
+    if used_by & (_NEED_NO_FILE | _MAKE_FOLDER) or _ADDRESS.search(_said_of(source, call)):
         return
     yield from _made_before(source, call)
     yield _made_in_place(source, call)
+
+
+def _said_of(source: Source, call: ast.Call) -> str:
+    """The function that makes the name, what the name is assigned to, and the fixed text in it."""
+    function = source.enclosing_function(call)
+    statement = source.statement(call)
+    said = [function.name] if function is not None else []
+    if isinstance(statement, ast.Assign):
+        said += [ast.unparse(one) for one in statement.targets]
+    said += [str(one.value) for one in ast.walk(call) if isinstance(one, ast.Constant)]
+    return " ".join(said)
 
 
 def _made_before(source: Source, call: ast.Call) -> Iterator[Proposal]:
@@ -100,5 +113,6 @@ CASES = (
         "    log.write('ä')\n",
         unsafe=True,
     ),
+    Case("import tempfile\n\naddress = tempfile.mktemp(prefix='listener-')\n", None),
     Case("import os, tempfile\n\npath = tempfile.mktemp()\nos.mkfifo(path)\n", None),
 )

@@ -20,6 +20,7 @@ from deltaloom_server.security.proposal import Proposal
 RULES = ("S324", "S303")
 
 _WEAK = frozenset({"md4", "md5", "sha", "sha1"})
+_CHOICES = frozenset({*_WEAK, "sha-1", "md5-sess", "hmac-sha1", "hmac-md5"})
 _OTHERS = {
     f"{root}.Hash.{name}.new": "SHA256" for root in ("Crypto", "Cryptodome") for name in ("MD4", "MD5", "SHA")
 } | {f"cryptography.hazmat.primitives.hashes.{name}": "SHA256" for name in ("MD5", "SHA1")}
@@ -42,7 +43,7 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
     if call is None or unpacks(call):
         return
     around = _names_around(source, call)
-    if _PASSWORD.search(around):
+    if _PASSWORD.search(around) or _is_chosen(source, call):
         return
     given = keyword(call, "usedforsecurity")
     named_after = bool(_NAMED_AFTER.search(around)) and not _SECURITY.search(around)
@@ -81,6 +82,17 @@ def _is_weak(source: Source, call: ast.Call) -> bool:
             and source.segment(given)[0] in "\"'"
         )
     return name.startswith("hashlib.") and name.removeprefix("hashlib.") in _WEAK
+
+
+def _is_chosen(source: Source, call: ast.Call) -> bool:
+    """Does its function compare with the algorithm's name, so that somebody else has chosen it?"""
+    function = source.enclosing_function(call)
+    return function is not None and any(
+        isinstance(one, ast.Constant) and isinstance(one.value, str) and one.value.lower() in _CHOICES
+        for node in ast.walk(function)
+        if isinstance(node, ast.Compare | ast.Dict | ast.MatchValue)
+        for one in ast.walk(node)
+    )
 
 
 def _names_around(source: Source, call: ast.Call) -> str:
@@ -148,6 +160,12 @@ CASES = (
     ),
     Case(
         "import hashlib\n\nstored = hashlib.md5(password.encode()).hexdigest()\n", None, "S324",
+    ),
+    Case(
+        "import hashlib\n\n\ndef digest(kind, data):\n    if kind == 'MD5':\n"
+        "        return hashlib.md5(data).digest()\n    return data\n",
+        None,
+        "S324",
     ),
     Case(
         "from cryptography.hazmat.primitives import hashes\n\ndigest = hashes.Hash(hashes.SHA1())\n",
