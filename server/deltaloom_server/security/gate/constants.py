@@ -137,3 +137,32 @@ def _holds_string(node: ast.expr) -> bool:
 
 def _varies(node: ast.expr) -> bool:
     return any(isinstance(one, ast.Name | ast.Await | ast.Yield) for one in ast.walk(node))
+
+
+_OPPOSITES: tuple[tuple[type[ast.cmpop], type[ast.cmpop]], ...] = (
+    (ast.Eq, ast.NotEq), (ast.Is, ast.IsNot), (ast.In, ast.NotIn), (ast.Lt, ast.GtE), (ast.Gt, ast.LtE),
+)  # fmt: skip
+
+
+def negates(one: ast.expr, other: ast.expr) -> bool:
+    """Is one condition, as it is written, true exactly where the other is false?"""
+    for first, second in ((one, other), (other, one)):
+        if isinstance(first, ast.UnaryOp) and isinstance(first.op, ast.Not):
+            if ast.dump(first.operand) == ast.dump(second):
+                return True
+    if isinstance(one, ast.BoolOp) and isinstance(other, ast.BoolOp):
+        return (
+            type(one.op) is not type(other.op)
+            and len(one.values) == len(other.values)
+            and all(map(negates, one.values, other.values))
+        )
+    if (
+        isinstance(one, ast.Compare)
+        and isinstance(other, ast.Compare)
+        and len(one.ops) == len(other.ops) == 1
+    ):
+        kinds = {type(one.ops[0]), type(other.ops[0])}
+        same = ast.dump(one.left) == ast.dump(other.left)
+        same = same and ast.dump(one.comparators[0]) == ast.dump(other.comparators[0])
+        return same and any(kinds == set(pair) for pair in _OPPOSITES)
+    return False

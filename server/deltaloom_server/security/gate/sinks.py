@@ -202,6 +202,11 @@ PROTECTIONS = frozenset(
 )  # fmt: skip
 """Keywords and attributes that a fix never turns off."""
 
+DANGERS = frozenset(
+    ["debug", "shell", "trust_remote_code", "allow_pickle", "resolve_entities", "load_dtd", "use_debugger"]
+)
+"""Keywords and attributes that a fix never turns on."""
+
 DYNAMIC = frozenset(
     [
         "getattr",

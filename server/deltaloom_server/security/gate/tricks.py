@@ -12,7 +12,7 @@ from deltaloom_server.security.codemods.source import Function
 
 from .change import Change
 from .constants import folded, is_composed_string
-from .sinks import DYNAMIC, FLAGS, HIDDEN_NAMES, ONLY_WITH_A_SINK, PROTECTIONS, SINKS
+from .sinks import DANGERS, DYNAMIC, FLAGS, HIDDEN_NAMES, ONLY_WITH_A_SINK, PROTECTIONS, SINKS
 
 _PLAIN_FLAGS = frozenset({"timeout"})
 
@@ -188,6 +188,9 @@ def _weakened(change: Change) -> Iterator[str]:
             continue
         if name in PROTECTIONS and _is_off(change, value) and not _was_off(change, name):
             yield f"It turns {name} off."
+            return
+        if name in DANGERS and (known := folded(value)) is not None and known.value:
+            yield f"It turns {name} on."
             return
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -28,8 +29,9 @@ def _cases() -> list[tuple[str, str, Case]]:
     ("rule", "case"), [pytest.param(rule, case, id=name) for name, rule, case in _cases()]
 )
 def test_what_a_codemod_proposes_passes(
-    rule: str, case: Case, scanners: Callable[[ScanText], ScanResult]
+    rule: str, case: Case, scanners: Callable[[ScanText], ScanResult], tmp_path: Path
 ) -> None:
+    (tmp_path / "requirements.txt").write_text("defusedxml\nmarkupsafe\ndjango\n")
     seen = scanners(ScanText("app/module.py", case.before, ("ruff", "bandit", "deltaloom"))).findings
     tried: list[tuple[Finding, Proposal]] = []
     for finding in seen:
@@ -38,6 +40,6 @@ def test_what_a_codemod_proposes_passes(
     meant = [one for one in tried if apply_edits(case.before, one[1].edits) == case.after]
     assert meant, f"no proposal for {rule} gives the case's text"
     finding, proposal = meant[0]
-    verdict = judge(Judge(case.before, finding, proposal), scanners)
+    verdict = judge(Judge(case.before, finding, proposal, (), (str(tmp_path),)), scanners)
     assert verdict.objections == ()
     assert set(finding.scanners) <= set(verdict.rescanned)

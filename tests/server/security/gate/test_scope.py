@@ -56,7 +56,7 @@ OUTSIDE = [
     ("class Box:", "class Box(dict):"),
     ("            return 1", "            return 3"),
     ("def other(self)", "async def other(self)"),
-    ("    return y", "    return y  "),
+    ("    return y\n", "    return y  \n"),
     ("    return y\n", "    return y\n\n\nlast(1)\n"),
     ("    return y\n", "    return y\n\n\ndef more():\n    return 1\n"),
     ("def last(y):\n    return y\n", ""),

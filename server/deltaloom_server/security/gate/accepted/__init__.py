@@ -40,7 +40,7 @@ _TLS = Entry(
 )
 _SECRET = Entry(settings.from_outside, keeps_data=False)
 _HTML = Entry(settings.autoescape, may_vanish=frozenset({".mark_safe", ".Markup", "str", ".format", ".join"}))
-_HASH = Entry(crypto.hashing, crypto.HASH_SINKS)
+_HASH = Entry(crypto.hashing, crypto.HASH_SINKS, crypto.DIGESTS)
 
 _CONTAINED = Entry(web.contained)
 

@@ -75,6 +75,10 @@ REQUESTS = frozenset(
     ]
 )
 _CONTEXTS = frozenset(["ssl.create_default_context", "ssl.SSLContext"])
+DIGESTS = frozenset({".hexdigest", ".digest"})
+_DERIVES = frozenset({"hashlib.pbkdf2_hmac", "hashlib.scrypt", ".hashpw", ".PasswordHasher", ".file_digest"})
+"""These give the bytes themselves."""
+
 _CURVE = re.compile(r"\b(?:SECP|BrainpoolP)(\d+)[KRkr]1\b")
 _PROTOCOLS = frozenset(
     [
@@ -94,6 +98,8 @@ _PROTOCOLS = frozenset(
 
 def hashing(site: Site) -> str | None:
     """S303, S324: SHA-256 or stronger; or the same hash, said not to be there for security."""
+    if not site.replacements(_DERIVES) and (lost := site.vanished(HASH_SINKS)):
+        return f"It no longer calls {lost[0].lstrip('.')}."
     for call in site.added_calls:
         name = site.name(call)
         if constant(keyword(call, "usedforsecurity")) is False and matches(name, HASH_SINKS):

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import TypeGuard
 
-from ..constants import folded
+from deltaloom_server.security.finding import Span
+
+from ..constants import folded, negates
 from .site import Site, constant, keyword, matches
 
 _OUTSIDE = frozenset(
@@ -43,9 +46,8 @@ def from_outside(site: Site) -> str | None:
         if isinstance(node, ast.Call) and site.name(node) in ("os.getenv", "os.environ.get", ".get"):
             if len(node.args) > 1 and constant(node.args[1]) is not None:
                 return "It gives the secret a default."
-    for literal in _literals_at(site):
-        if _is_still_written(site, literal):
-            return "The secret is still written in the code."
+    if _is_still_written(site):
+        return "The secret is still written in the code."
     if reads or (site.finding.rule == "S107" and _is_required(site)):
         return None
     return "It doesn't take the secret from the environment, a prompt or the settings."
@@ -74,27 +76,37 @@ def _is_outside(site: Site, node: ast.AST) -> bool:
     return False
 
 
-def _literals_at(site: Site) -> Iterator[str]:
-    for root in site.change.old:
-        for node in ast.walk(root):
-            if (
-                isinstance(node, ast.Constant)
-                and isinstance(node.value, str)
-                and site.touches(node)
-                and node.value
-            ):
-                if node in site.change.removed:
-                    yield node.value
+def _is_still_written(site: Site) -> bool:
+    """Does the unit spell the secret as often as before? Where the finding is about a whole statement: is
+    there no literal on its lines that has become rarer?"""
+    old, new = _literals(site.change.old), _literals(site.change.new)
+    start = site.finding.span.start_line, site.finding.span.start_column
+    touched = [
+        node
+        for root in site.change.old
+        for node in ast.walk(root)
+        if _is_literal(node) and site.touches(node)
+    ]
+    exact = [node for node in touched if _begins(site.before.span(node)) == start]
+    texts = {str(node.value) for node in exact or touched}
+    return not any(_count(new, text) < _count(old, text) for text in texts)
 
 
-def _is_still_written(site: Site, literal: str) -> bool:
-    return any(
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and len(literal) > 2
-        and literal in node.value
-        for node in site.change.added
-    )
+def _begins(span: Span) -> tuple[int, int]:
+    return span.start_line, span.start_column
+
+
+def _is_literal(node: ast.AST) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(node.value)
+
+
+def _literals(roots: Sequence[ast.stmt]) -> list[str]:
+    return [str(node.value) for root in roots for node in ast.walk(root) if _is_literal(node)]
+
+
+def _count(literals: Sequence[str], text: str) -> int:
+    """How many hold the text; of one that is short, how many are it."""
+    return sum(text == one or (len(text) > 3 and text in one) for one in literals)
 
 
 def _is_required(site: Site) -> bool:
@@ -261,5 +273,4 @@ def raised(site: Site) -> str | None:
 def _raises_unless(node: ast.AST, test: ast.expr) -> bool:
     if not isinstance(node, ast.If) or not any(isinstance(one, ast.Raise) for one in node.body):
         return False
-    names = {one.id for one in ast.walk(test) if isinstance(one, ast.Name)}
-    return names <= {one.id for one in ast.walk(node.test) if isinstance(one, ast.Name)}
+    return negates(node.test, test)

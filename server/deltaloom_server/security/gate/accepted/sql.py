@@ -108,22 +108,59 @@ def _unchanged_executes(site: Site) -> Iterator[ast.Call]:
 
 
 def _parts(site: Site, calls: list[ast.Call]) -> tuple[list[str], list[ast.AST]]:
-    """The statements' texts, and all that is passed beside them."""
+    """The statements' texts (a NUL where a value comes in), and all that is passed beside them."""
     texts: list[str] = []
     passed: list[ast.AST] = []
     for call in calls:
         arguments = [*call.args, *(one.value for one in call.keywords)]
-        for one in map(site.resolved, arguments):
+        for number, argument in enumerate(arguments):
+            one = site.resolved(argument)
             if isinstance(one, ast.Call) and matches(site.name(one), {".text", "text"}) and one.args:
-                texts.append(literal_text(site.resolved(one.args[0])))
-            elif isinstance(one, ast.Constant | ast.JoinedStr | ast.BinOp) and _is_text(one):
-                texts.append(literal_text(one))
+                argument, one = one.args[0], site.resolved(one.args[0])
+            if (number == 0 and call.args) or (
+                isinstance(one, ast.Constant | ast.JoinedStr | ast.BinOp) and _is_text(one)
+            ):
+                texts += [literal_text(one), *_appended(site, argument)]
             else:
                 passed += [
                     one,
                     *(site.resolved(part) for part in ast.walk(one) if isinstance(part, ast.Name)),
                 ]
+                passed += _collected(site, argument)
     return texts, passed
+
+
+def _appended(site: Site, node: ast.expr) -> Iterator[str]:
+    """`query += " AND a = ?"`"""
+    for root in site.change.new:
+        for one in ast.walk(root):
+            if (
+                isinstance(one, ast.AugAssign)
+                and isinstance(node, ast.Name)
+                and ast.unparse(one.target) == node.id
+            ):
+                yield literal_text(one.value)
+
+
+def _collected(site: Site, node: ast.expr) -> Iterator[ast.AST]:
+    """`values.append(a)`, `values += [a]`, `values["a"] = a`"""
+    if not isinstance(node, ast.Name):
+        return
+    for root in site.change.new:
+        for one in ast.walk(root):
+            if isinstance(one, ast.AugAssign) and ast.unparse(one.target) == node.id:
+                yield one.value
+            elif (
+                isinstance(one, ast.Call)
+                and isinstance(one.func, ast.Attribute)
+                and ast.unparse(one.func.value) == node.id
+            ):
+                yield from one.args
+            elif isinstance(one, ast.Assign) and any(
+                isinstance(target, ast.Subscript) and ast.unparse(target.value) == node.id
+                for target in one.targets
+            ):
+                yield one.value
 
 
 def _is_text(node: ast.expr) -> bool:
