@@ -56,9 +56,8 @@ def built_above(source: Source, name: ast.expr) -> Built | None:
 def keeps_its_values(source: Source, built: Built, use: ast.expr, holes: Sequence[Hole]) -> bool:
     """May the values be taken where the string is used instead of where it is made?"""
     function = source.enclosing_function(use)
-    names = {
-        one.id for hole in holes for one in ast.walk(hole.node) if isinstance(one, ast.Name)
-    }  # fmt: skip
+    inside = [one for hole in holes for one in ast.walk(hole.node) if isinstance(one, ast.Name)]
+    names = {one.id for one in inside} - {one.id for one in inside if isinstance(one.ctx, ast.Store)}
     loop = next((one for one in source.ancestors(use) if isinstance(one, _LOOPS)), None)
     if loop is not None and any(one is loop for one in source.ancestors(built.statement)):
         loop = None

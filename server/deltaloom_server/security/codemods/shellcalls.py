@@ -19,6 +19,8 @@ SHELLS = frozenset(
 )  # fmt: skip
 """Always start one through a shell."""
 
+_CONSUMERS = ("list", "tuple", "sorted", "set", "enumerate", "map", "filter")
+
 
 def keywords_of(rewrite: Rewrite, command: Command, node: ast.AST) -> list[str] | None:
     """The keyword arguments for a command's folder, variables and files; None where there are none that do.
@@ -163,7 +165,8 @@ def _popen(rewrite: Rewrite, call: ast.Call, words: str, given: list[str]) -> bo
             rewrite.replace(outer, _call(rewrite, "run", words, [*_quiet(rewrite), *given, "check=False"]))
             return True
         return False
-    if isinstance(parent, ast.For | ast.comprehension) and parent.iter is call:
+    consumed = isinstance(parent, ast.Call) and source.qualified(parent.func) in _CONSUMERS
+    if consumed or (isinstance(parent, ast.For | ast.comprehension) and parent.iter is call):
         rewrite.replace(call, run + lines)
         return True
     name = (
