@@ -176,19 +176,20 @@ def _with_secrets(findings: Sequence[Finding]) -> list[Finding]:
     It keeps the password's rule, so that it is the same finding where nobody looks for secrets. What only
     looks like a secret (by its name, by its letters) becomes part of one that is known for what it is.
     """
-    result = list(findings)
-    secrets = [one for one in findings if one.rule.startswith("secret/")]
-    for secret in sorted(secrets, key=lambda one: one.rule not in _GUESSED):
+    result: dict[int, Finding] = dict(enumerate(findings))
+    secrets = [number for number, one in result.items() if one.rule.startswith("secret/")]
+    for number in sorted(secrets, key=lambda number: result[number].rule not in _GUESSED):
+        secret = result[number]
         same = [
-            number
-            for number, one in enumerate(result)
+            at
+            for at, one in result.items()
             if _tells_more(one.rule, secret.rule) and _shares_text(one.span, secret.span)
         ]
         if same:
-            at = min(same, key=lambda number: (_extent(result[number].span), result[number].span))
+            at = min(same, key=lambda at: (_extent(result[at].span), result[at].span))
             result[at] = _absorb(result[at], secret)
-            result.remove(secret)
-    return result
+            del result[number]
+    return list(result.values())
 
 
 def _tells_more(rule: str, secret: str) -> bool:

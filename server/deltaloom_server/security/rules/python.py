@@ -161,9 +161,9 @@ RULES: tuple[RuleInfo, ...] = (
           "YAML loaded with a loader that makes any object"),
     _both(507, "ssh-no-host-key-verification", "ssh_no_host_key_verification", "high", "medium", 322,
           "SSH to any host, whatever its key"),
-    _both(508, "snmp-insecure-version", "snmp_insecure_version_check", "medium", "high", 319,
+    _both(508, "snmp-insecure-version", "snmp_insecure_version", "medium", "high", 319,
           "SNMP version that sends in clear text"),
-    _both(509, "snmp-weak-cryptography", "snmp_crypto_check", "medium", "high", 319,
+    _both(509, "snmp-weak-cryptography", "snmp_weak_cryptography", "medium", "high", 319,
           "SNMPv3 without encryption"),
     # -- 6xx: injection ------------------------------------------------------------------------------------
     _both(601, "paramiko-call", "paramiko_calls", "medium", "medium", 78,

@@ -87,14 +87,15 @@ def test_characters_without_width_are_seen_but_not_where_a_script_needs_them() -
     assert scan("a.py", "x = '\U0001f469\u200d\U0001f680'\n") == ()
 
 
-def test_the_standard_library_is_nearly_silent() -> None:
-    """What is well kept and read by many has few weaknesses: what is reported there is mostly noise."""
+def test_the_standard_library_is_silent() -> None:
+    """What is well kept and read by many: a finding there would be noise."""
     folder = Path(sysconfig.get_path("stdlib"))
-    files = sorted(path for place in (".", "email", "http", "json") for path in folder.glob(f"{place}/*.py"))
+    places = ("asyncio", "email", "http", "json", "logging", "urllib", "wsgiref", "xml", "xmlrpc")
+    files = sorted(path for place in places for path in folder.glob(f"{place}/**/*.py"))
     found = [
         f"{file.name}:{one.span.start_line + 1} {one.rule}"
         for file in files
         for one in scan(file.name, file.read_text(encoding="utf-8", errors="replace"))
     ]
-    assert len(files) > 150
-    assert len(found) <= 5, found
+    assert len(files) > 80
+    assert not found
