@@ -71,12 +71,11 @@ async def _first_offer(
         except ServerFailed as error:
             note = str(error)
             continue
-        if resolved.get("disabled"):
-            note = str(resolved["disabled"].get("reason", note))
-        elif edit := resolved.get("edit"):
+        if edit := resolved.get("edit"):
             files = _new_texts(edit, workspace, client.position_encoding)
-            label = str((resolved.get("data") or {}).get("label", ""))
-            return Answer(True, Offer(str(resolved["title"]), files, label))
+            told = (resolved.get("data") or {}).get("fix") or {}
+            title = str(told.get("title") or resolved["title"])
+            return Answer(True, Offer(title, files, str(told.get("label", ""))))
     return Answer(True, note=note)
 
 
@@ -92,10 +91,13 @@ def _the_one(diagnostics: list[Json], case: Case, text: str) -> Json:
 
 def _fixes(action: Json, diagnostic: Json) -> bool:
     """Is it a fix of this very finding (and not a suppression, an explanation or another's fix)?"""
-    kind = str(action.get("kind", ""))
-    return (kind == "quickfix" or kind.startswith("quickfix.fix")) and any(
-        one.get("code") == diagnostic.get("code") and one.get("range") == diagnostic["range"]
-        for one in action.get("diagnostics") or []
+    return (
+        action.get("kind") == "quickfix"
+        and not action.get("disabled")
+        and any(
+            one.get("code") == diagnostic.get("code") and one.get("range") == diagnostic["range"]
+            for one in action.get("diagnostics") or []
+        )
     )
 
 

@@ -22,7 +22,7 @@ Ended = Literal["passed", "failed", "errored"]
 _LIMITS = Limits(seconds=60.0, memory_bytes=2 << 30, processes=64, file_bytes=32 << 20)
 
 
-class Tested(msgspec.Struct, frozen=True):
+class Verdicts(msgspec.Struct, frozen=True):
     """How the two files ended. `errored`: not one test of it could do its work. `why` tells of the first test
     that didn't pass."""
 
@@ -45,7 +45,7 @@ _Line = tuple[str, str, str, str]
 """Node, phase, outcome, text."""
 
 
-async def try_version(case: Case, changed: Mapping[str, str]) -> Tested:
+async def try_version(case: Case, changed: Mapping[str, str]) -> Verdicts:
     """Run both tests in a sandbox, with these files in place of the case's own. Raises SandboxError."""
     async with Sandbox(case.folder, _LIMITS) as sandbox:
         for path, text in changed.items():
@@ -68,11 +68,11 @@ async def try_version(case: Case, changed: Mapping[str, str]) -> Tested:
         done = await sandbox.run(command, environment)
         lines = _read(notes)
     if done.timed_out:
-        return Tested("errored", "errored", f"not finished after {_LIMITS.seconds:g} s")
+        return Verdicts("errored", "errored", f"not finished after {_LIMITS.seconds:g} s")
     function, exploit = (_ended(lines, name) for name in (FUNCTION_TEST, EXPLOIT_TEST))
     if not lines:
-        return Tested(function, exploit, done.output.strip()[-600:] or f"status {done.status}, no test ran")
-    return Tested(function, exploit, _first_failure(lines))
+        return Verdicts(function, exploit, done.output.strip()[-600:] or f"status {done.status}, no test ran")
+    return Verdicts(function, exploit, _first_failure(lines))
 
 
 def _read(notes: Path) -> list[_Line]:
