@@ -26,7 +26,7 @@ class _Unreadable(Exception):
 
 
 def hidden_by_configuration(root: Path) -> list[str]:
-    """A sentence for each file and kind of thing that it would hide; empty where nothing is hidden. Blocking."""
+    """A sentence for each kind of thing that each file would hide; empty where none is. Blocking."""
     sentences = []
     for name, read in _READERS:
         try:
@@ -75,7 +75,7 @@ def _ruff_toml(text: str) -> Iterator[str]:
 
 
 def _ruff(settings: Mapping[str, object]) -> Iterator[str]:
-    """Ruff's settings ("Settings" in its documentation); the linter's own may stand in `lint` or beside it."""
+    """Ruff's settings ("Settings" in its documentation); the linter's may stand in `lint` or beside it."""
     for table in (settings, _table(settings, "lint")):
         for key in ("ignore", "extend-ignore"):
             if rules := _rules(table.get(key)):

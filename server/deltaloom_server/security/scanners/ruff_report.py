@@ -39,7 +39,7 @@ class Entry(msgspec.Struct, frozen=True):
 def read(output: bytes) -> dict[str, list[Entry]]:
     """Ruff's entries by the file name that it gives. Raises `msgspec.DecodeError` where it's none of its."""
     by_file: dict[str, list[Entry]] = {}
-    for entry in msgspec.json.decode(output or b"[]", type=list[Entry]):
+    for entry in msgspec.json.decode(output, type=list[Entry]):
         by_file.setdefault(entry.filename or "", []).append(entry)
     return by_file
 
