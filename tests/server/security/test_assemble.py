@@ -132,6 +132,14 @@ def test_bandits_grade_counts_where_it_depends_on_the_call() -> None:
     assert shells[lines.index("    subprocess.run(")].severity == "high"
 
 
+def test_our_own_look_at_what_a_random_number_is_for_grades_it() -> None:
+    text = "import random\n\ndef make_token():\n    return random.randbytes(8)\n\npause = random.random()\n"
+    results = [ruff.scan_text("a.py", text), ScanResult(own.scan("a.py", text))]
+    token, pause = assemble("a.py", text, results, ("ruff", "deltaloom")).findings
+    assert (token.rule, token.severity, token.scanners) == ("S311", "medium", ("deltaloom", "ruff"))
+    assert (pause.rule, pause.severity) == ("S311", "low")
+
+
 def test_ruffs_place_and_both_names_are_kept_and_the_longer_message() -> None:
     (one,) = merge(
         [

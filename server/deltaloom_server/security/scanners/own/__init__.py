@@ -84,9 +84,9 @@ def _finding(path: str, source: Source, hit: Hit) -> Finding:
         message=hit.message,
         path=path,
         span=source.span(hit.node),
-        severity=info.severity,
+        severity=hit.severity or info.severity,
         confidence=hit.confidence or info.confidence,
         scanners=("deltaloom",),
         cwe=cwe,
-        help_url=cwe_url(cwe),
+        help_url=info.help_url if cwe == info.cwe else cwe_url(cwe),
     )

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from deltaloom_server.security.codemods.source import Function, Source
-from deltaloom_server.security.finding import Confidence
+from deltaloom_server.security.finding import Confidence, Severity
 from deltaloom_server.security.scanners.own.expressions import dotted, last_word, parameters
 
 Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef
@@ -28,6 +28,7 @@ class Hit:
     message: str
     cwe: int | None = None
     confidence: Confidence | None = None
+    severity: Severity | None = None
 
 
 class View:
