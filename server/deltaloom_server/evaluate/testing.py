@@ -58,6 +58,7 @@ async def try_version(case: Case, changed: Mapping[str, str]) -> Verdicts:
         notes = sandbox.folder.parent / "outcomes"
         command = (
             sys.executable, "-m", "pytest", "-q", "-p", plugin, "-p", "no:cacheprovider", "--rootdir=.",
+            "--continue-on-collection-errors",
             FUNCTION_TEST, EXPLOIT_TEST,
         )  # fmt: skip
         environment = {

@@ -282,19 +282,23 @@ def _order(
     base: Path, folder: Path, command: Sequence[str], environment: Mapping[str, str], limits: Limits
 ) -> dict[str, object]:
     """All that the launcher has to know."""
-    needed = {Path(sys.prefix), Path(sys.base_prefix), Path(command[0]), Path(command[0]).resolve()}
-    cover = [
-        one for one in map(Path, _COVERED)
-        if one.is_dir() and not one.is_symlink() and not any(path.is_relative_to(one) for path in needed)
-    ]  # fmt: skip
-    if base.parent == base or sys.platform == "darwin":
-        cover = []
+    linux = sys.platform.startswith("linux")
+    cover = [one for one in map(Path, _COVERED) if linux and one.is_dir() and not one.is_symlink()]
+    # What the command itself needs and a cover would hide, shown again through it.
+    needed = {
+        Path(sys.prefix),
+        Path(sys.base_prefix),
+        Path(command[0]).parent,
+        Path(command[0]).resolve().parent,
+    }
+    keep = [one for one in sorted(needed) if one.is_dir() and any(one.is_relative_to(over) for over in cover)]
     return {
         "system": "linux" if sys.platform.startswith("linux") else sys.platform,
         "base": str(base),
         "folder": str(folder),
         "command": list(command),
         "cover": [str(one) for one in cover],
+        "keep": [str(one) for one in keep],
         "cover_bytes": limits.file_bytes * 4,
         "environment": {
             "PATH": _path(),

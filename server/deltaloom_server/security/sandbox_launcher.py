@@ -97,13 +97,14 @@ def _new_namespaces() -> None:
 def _cover_mounts(order: dict[str, Any]) -> None:
     base: str = order["base"]
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
-    handle = os.open(base, os.O_PATH | os.O_DIRECTORY)
     covers: list[str] = order["cover"]
+    shown = [(one, os.open(one, os.O_PATH | os.O_DIRECTORY)) for one in (base, *order["keep"])]
     for folder in covers:
         _mount("tmpfs", folder, "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode=1777,size={order['cover_bytes']}")
-    os.makedirs(base, exist_ok=True)
-    _mount(f"/proc/self/fd/{handle}", base, "", _MS_BIND)
-    os.close(handle)
+    for folder, handle in shown:
+        os.makedirs(folder, exist_ok=True)
+        _mount(f"/proc/self/fd/{handle}", folder, "", _MS_BIND)
+        os.close(handle)
     _read_only("/", yes=True)
     for folder in (base, *covers):
         _read_only(folder, yes=False)

@@ -67,8 +67,6 @@ async def test_a_server_of_its_own_can_be_reached_inside(workspace: Path) -> Non
 
 @linux
 async def test_no_socket_file_of_other_programs_can_be_reached(workspace: Path) -> None:
-    if Path(sys.prefix).resolve().is_relative_to("/tmp"):
-        pytest.skip("the interpreter itself is in /tmp, which is therefore not covered")
     folder = Path("/tmp") / f"deltaloom-test-{os.getpid()}"
     folder.mkdir(mode=0o700)
     path = folder / "other.sock"
@@ -102,6 +100,26 @@ async def test_what_it_writes_stays_in_the_copy(workspace: Path, tmp_path: Path)
     assert not outside.exists()
     assert "def total" in (workspace / "prices.py").read_text()
     assert not base.exists()
+
+
+@linux
+async def test_a_program_in_a_covered_folder_still_runs_there_and_alone(workspace: Path) -> None:
+    folder = Path("/tmp") / f"deltaloom-test-{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    script = "#!/bin/sh\nls /tmp; echo more >> $0\n"
+    try:
+        (folder / "tool").write_text(script)
+        (folder / "tool").chmod(0o700)
+        async with Sandbox(workspace) as sandbox:
+            done = await sandbox.run((str(folder / "tool"),))
+            base = sandbox.folder.parent
+        assert (folder / "tool").read_text() == script
+    finally:
+        (folder / "tool").unlink()
+        folder.rmdir()
+    seen = {line for line in done.output.splitlines() if "Read-only" not in line}
+    assert seen == {folder.name, *([base.name] if base.parent == Path("/tmp") else [])}
+    assert "Read-only" in done.output
 
 
 @linux
