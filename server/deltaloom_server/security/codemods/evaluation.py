@@ -19,7 +19,11 @@ from deltaloom_server.security.proposal import Proposal
 
 RULES = ("S307",)
 
-_EXPRESSION = re.compile(r"expr|formula|cond|code|script|func|rule|predicate|equation|calc|stmt|cmd", re.I)
+_EXPRESSION = re.compile(
+    r"expr|formula|cond|code|script|func|rule|predicate|equation|calc|stmt|cmd|name|attr|class|type|request$|label|repr|label",
+    re.I,
+)
+_METHODS = frozenset(name for kind in (dict, list, str, set, tuple, bytes) for name in dir(kind))
 _NOTE = (
     "Only literals are read now (numbers, strings, lists, dictionaries …); anything else raises ValueError."
 )
@@ -36,6 +40,8 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
     [text, *scopes] = call.args
     if not all(_is_empty(one) for one in scopes) or not _may_be_literal(text):
         return
+    if not _is_used_as_data(source, call):
+        return
     function = source.enclosing_function(call)
     if function is not None and _EXPRESSION.search(function.name):
         return
@@ -45,6 +51,22 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
         rewrite.remove_argument(call, one)
     if len(scopes) < 2:
         yield rewrite.proposal("Use ast.literal_eval", unsafe=True, note=_NOTE)
+
+
+def _is_used_as_data(source: Source, call: ast.Call) -> bool:
+    """Is the value never called, and asked for nothing but what plain data has?"""
+    parent = source.parents[call]
+    if not isinstance(parent, ast.Assign) or not isinstance(target := parent.targets[0], ast.Name):
+        return not isinstance(parent, ast.Assign | ast.Expr)
+    scope = source.enclosing_function(call) or source.tree
+    for one in ast.walk(scope):
+        if isinstance(one, ast.Name) and one.id == target.id:
+            used = source.parents[one]
+            if isinstance(used, ast.Call) and used.func is one:
+                return False
+            if isinstance(used, ast.Attribute) and used.attr not in _METHODS:
+                return False
+    return True
 
 
 def _is_empty(node: ast.expr) -> bool:

@@ -29,12 +29,10 @@ _PLACEHOLDER = re.compile(
     r"|[<{\[(].*[>}\])]|[*.x_-]+|none|null|true|false|test|changeme|change[-_ ]me|your[-_ ].*|todo.*"
     r"|example.*|(?:https?|file)://[^@]*|[/.~].*|.*\s.*"
     r"|[a-z_.-]*(?:pass|password|passwd|token|secret|pwd|bearer|key)[a-z_.-]*",
-    re.IGNORECASE,
+    re.IGNORECASE | re.DOTALL,
 )
-_NAMES_SOMETHING = re.compile(
-    r"(?:url|uri|field|header|path|file|prefix|suffix|type|name|param|label|error|message|msg|regex|pattern|"
-    r"format|fmt|help|hint|description|id|algorithm|scheme|method|event|topic|column|attr|length|re|env|var)$"
-)
+_SECRET_WORDS = frozenset(("password", "passwd", "passphrase", "pass", "pwd", "pw", "secret", "key", "token"))
+_PAGES = frozenset(("next", "page", "continuation", "start", "end", "update", "sync", "stop", "pad", "mask"))
 _ENUMERATIONS = frozenset(("Enum", "StrEnum", "IntEnum", "TextChoices", "Choices", "Flag"))
 
 
@@ -46,7 +44,7 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
     named = _name_of(source, literal)
     if not named or _is_harmless(source, literal, named, certain=finding.rule.startswith("secret/")):
         return
-    variable = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", named).upper().strip("_")
+    variable = "_".join(_words(named)).upper()
     if not re.fullmatch(r"[A-Z][A-Z0-9_]+", variable):
         return
     rewrite = Rewrite(source)
@@ -122,12 +120,26 @@ def _is_harmless(source: Source, literal: ast.Constant, named: str, *, certain: 
         return True
     if not certain and _PLACEHOLDER.fullmatch(text):
         return True
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", named).lower()
-    if not certain and _NAMES_SOMETHING.search(snake.rpartition("_")[2]):
+    if not certain and not _is_secret(source, literal, text, _words(named)):
         return True
     around = next((one for one in source.ancestors(literal) if isinstance(one, ast.ClassDef)), None)
     bases = [ast.unparse(base).rpartition(".")[2] for base in around.bases] if around is not None else []
     return any(base in _ENUMERATIONS for base in bases)
+
+
+def _is_secret(source: Source, literal: ast.Constant, text: str, words: list[str]) -> bool:
+    """Is it a password by its name's last word, and by its own looks? A token is no plain word."""
+    if not words or words[-1] not in _SECRET_WORDS or len(text) < 4:
+        return False
+    if words[-1] == "token":
+        mixed = any(map(str.isdigit, text)) and any(map(str.isalpha, text))
+        return mixed and len(text) >= 8 and not set(words) & _PAGES
+    compared = isinstance(source.parents[literal], ast.Compare)
+    return not compared or len(text) > 5
+
+
+def _words(named: str) -> list[str]:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", named).lower().strip("_").split("_")
 
 
 def _write(rewrite: Rewrite, literal: ast.Constant, named: str, value: str) -> bool:

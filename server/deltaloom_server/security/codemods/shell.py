@@ -137,6 +137,8 @@ class _Site:
         taken = {one.arg for one in self.call.keywords}
         if given is None or words is None or command.background:
             return False
+        if "env" in taken and command.reads_environment:
+            return False
         names = {one.partition("=")[0] for one in given}
         captures = "capture_output" in taken or self.source.qualified(self.call.func).endswith("check_output")
         if (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deltaloom_server.security.codemods.above import built_above
 from deltaloom_server.security.codemods.matching import bindings
-from deltaloom_server.security.codemods.shellwords import unquoted_value
+from deltaloom_server.security.codemods.shellwords import BUILTINS, unquoted_value
 from deltaloom_server.security.codemods.source import Source
 from deltaloom_server.security.codemods.template import Hole, constant_string
 
@@ -63,7 +63,7 @@ def _is_list(source: Source, line: ast.expr) -> bool:
 def _separate(source: Source, listed: ast.List | ast.Tuple) -> bool:
     """Is the first member a program, and not a whole line?"""
     first = constant_string(source, listed.elts[0]) if listed.elts else None
-    return first is not None and _PLAIN.fullmatch(first) is not None
+    return first is not None and _PLAIN.fullmatch(first) is not None and first not in BUILTINS
 
 
 def _joined(source: Source, node: ast.expr) -> ast.expr | None:

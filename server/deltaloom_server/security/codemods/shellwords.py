@@ -15,7 +15,7 @@ from deltaloom_server.security.codemods.source import Source
 from deltaloom_server.security.codemods.template import Hole, Part, as_text, compose, constant_string
 
 _NEEDS_SHELL = frozenset("|;()`!#<>\n\r")
-_BUILTIN = frozenset(
+BUILTINS = frozenset(
     ("alias", "bg", "break", "builtin", "case", "cd", "cls", "command", "continue", "copy", "del", "dir",
      "do", "done", "elif", "else", "esac", "eval", "exec", "exit", "export", "fg", "fi", "for",
      "function", "getopts", "hash", "if", "jobs", "local", "popd", "pushd", "read", "readonly", "return",
@@ -73,6 +73,12 @@ class Command:
     directory: Word | None = None
     files: list[tuple[int, str, Word]] = field(default_factory=list)
     background: bool = False
+
+    @property
+    def reads_environment(self) -> bool:
+        """Does one of its words hold a variable of the shell's?"""
+        words = [*self.words, *(word for _, _, word in self.files), *(word for _, word in self.variables)]
+        return any(isinstance(part, Hole) and part.node is _NOTHING for word in words for part in word.parts)
 
     @property
     def is_words_only(self) -> bool:
@@ -345,7 +351,7 @@ def _is_program(word: Word) -> bool:
         return False
     literal = word.literal
     if literal is not None:
-        return bool(literal) and literal not in _BUILTIN
+        return bool(literal) and literal not in BUILTINS
     if len(word.parts) > 1:
         return True
     [only] = word.parts

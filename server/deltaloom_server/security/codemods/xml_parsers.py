@@ -75,7 +75,7 @@ def _import(rewrite: Rewrite, finding: Finding) -> bool:
             continue
         if isinstance(node, ast.ImportFrom) and node.module and node.module in _SAFE and not node.level:
             names = {alias.name for alias in node.names}
-            if names <= _names(node.module):
+            if names <= _names(node.module) and names & {*_SAFE[node.module][1]}:
                 start = source.start(node)
                 at = source.text.index(node.module, start)
                 rewrite.replace_range(at, at + len(node.module), _SAFE[node.module][0])
@@ -85,7 +85,7 @@ def _import(rewrite: Rewrite, finding: Finding) -> bool:
         if isinstance(node, ast.ImportFrom) and len(node.names) == 1 and not node.level:
             alias, bound = node.names[0], node.names[0].asname or node.names[0].name
             module = f"{node.module}.{alias.name}"
-            if module in _SAFE and _used(source, bound) <= _names(module):
+            if module in _SAFE and _fits(source, bound, module):
                 parent, _, name = _SAFE[module][0].rpartition(".")
                 shown = name if name == bound else f"{name} as {bound}"
                 rewrite.replace(node, f"from {parent} import {shown}")
@@ -94,7 +94,7 @@ def _import(rewrite: Rewrite, finding: Finding) -> bool:
 
 
 def _alias(rewrite: Rewrite, module: str, bound: str, alias: ast.alias) -> bool:
-    if module not in _SAFE or not _used(rewrite.source, bound) <= _names(module):
+    if module not in _SAFE or not _fits(rewrite.source, bound, module):
         return False
     rewrite.replace(alias, f"{_SAFE[module][0]} as {bound}")
     return True
@@ -102,6 +102,12 @@ def _alias(rewrite: Rewrite, module: str, bound: str, alias: ast.alias) -> bool:
 
 def _names(module: str) -> set[str]:
     return {*_SAFE[module][1], *_ALSO.get(module, ())}
+
+
+def _fits(source: Source, bound: str, module: str) -> bool:
+    """Is a module used to read, and for nothing that defusedxml doesn't have?"""
+    used = _used(source, bound)
+    return used <= _names(module) and bool(used & {*_SAFE[module][1]})
 
 
 def _used(source: Source, bound: str) -> set[str]:
