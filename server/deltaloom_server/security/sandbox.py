@@ -283,7 +283,7 @@ def _order(
 ) -> dict[str, object]:
     """All that the launcher has to know."""
     linux = sys.platform.startswith("linux")
-    cover = [one for one in map(Path, _COVERED) if linux and one.is_dir() and not one.is_symlink()]
+    cover = [one for one in map(Path, _COVERED) if linux and os.path.isdir(one) and not one.is_symlink()]
     # What the command itself needs and a cover would hide, shown again through it.
     needed = {
         Path(sys.prefix),
@@ -291,7 +291,11 @@ def _order(
         Path(command[0]).parent,
         Path(command[0]).resolve().parent,
     }
-    keep = [one for one in sorted(needed) if one.is_dir() and any(one.is_relative_to(over) for over in cover)]
+    keep = [
+        one
+        for one in sorted(needed)
+        if os.path.isdir(one) and any(one.is_relative_to(over) for over in cover)
+    ]
     return {
         "system": "linux" if sys.platform.startswith("linux") else sys.platform,
         "base": str(base),
