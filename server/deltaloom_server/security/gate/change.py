@@ -177,17 +177,24 @@ def statement_start(source: Source, node: ast.stmt) -> int:
     return min(starts)
 
 
+def _first_line(node: ast.stmt) -> int:
+    decorators = node.decorator_list if isinstance(node, Function | ast.ClassDef) else []
+    return min([node.lineno, *(one.lineno for one in decorators)])
+
+
 def statement_at(source: Source, span: Span) -> ast.stmt | None:
     """The innermost statement in which a finding begins; None where none does (a comment)."""
     at = source.offset_of(span.start_line, span.start_column)
     limit = source.line_start(span.start_line + 1)
     while at < limit and source.text[at] in " \t\f\r\n":
         at += 1
-    around = [
+    line = source.line_of(at) + 1
+    near = (
         node
         for node in ast.walk(source.tree)
-        if isinstance(node, ast.stmt) and statement_start(source, node) <= at < source.end(node)
-    ]
+        if isinstance(node, ast.stmt) and _first_line(node) <= line <= (node.end_lineno or node.lineno)
+    )
+    around = [node for node in near if statement_start(source, node) <= at < source.end(node)]
     return min(around, key=lambda node: source.end(node) - statement_start(source, node), default=None)
 
 

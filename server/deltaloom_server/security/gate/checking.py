@@ -5,11 +5,13 @@ Invariant: [first_line, last_line] of the text before is all that may differ, im
 
 from __future__ import annotations
 
+import ast
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from deltaloom_server.security.analysis.messages import CheckCode, ScanResult, ScanText
-from deltaloom_server.security.codemods.source import Source
+from deltaloom_server.security.codemods.source import Function, Source
 from deltaloom_server.security.proposal import Verdict
 
 from . import additions, imports, names, scope
@@ -36,7 +38,7 @@ def check(request: CheckCode, after_text: str, scan: Scan) -> Verdict:
     region = before.line_start(request.first_line), before.line_start(request.last_line + 1)
     change = Change(request.path, before, after, hunks, region, region)
     change = replace(change, new_region=scope.region_after(change))
-    found = scope.find_unit(change)
+    found = scope.find_unit(change, may_follow=True)
     if isinstance(found, str):
         return Verdict(("It changes code outside of its lines.",), parsed=True)
     change = found
@@ -69,4 +71,26 @@ def _objections(change: Change, workspace: Workspace) -> Iterator[str]:
     yield from imports.added_well(change, workspace)
     yield from names.undefined(change)
     yield from names.missing(change)
+    yield from _redefined(change)
     yield from hiding(change)
+
+
+def _redefined(change: Change) -> Iterator[str]:
+    """New code takes no name that the module has given to something."""
+    old, new = _top_names(change.before), _top_names(change.after)
+    for name in sorted(new - old):
+        if name in old:
+            yield f"It defines {name}, which the file has already."
+
+
+def _top_names(source: Source) -> Counter[str]:
+    found: Counter[str] = Counter(source.imports.keys())
+    for node in source.tree.body:
+        if isinstance(node, Function | ast.ClassDef):
+            found[node.name] += 1
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found.update(
+                {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+            )
+    return found

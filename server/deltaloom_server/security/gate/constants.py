@@ -117,7 +117,7 @@ def _call(name: str, arguments: list[ast.expr]) -> Value | None:
 
 
 def is_composed_string(node: ast.expr) -> bool:
-    """A string that is computed though nothing in it varies: "md" + "5", "".join(["m", "d5"]), "5dm"[::-1]."""
+    """A string is computed though nothing in it varies: "md" + "5", "".join(["m", "d5"]), "5dm"[::-1]."""
     if isinstance(node, ast.Constant) or not _holds_string(node) or _varies(node):
         return False
     if isinstance(node, ast.BinOp):
@@ -140,16 +140,23 @@ def _varies(node: ast.expr) -> bool:
 
 
 _OPPOSITES: tuple[tuple[type[ast.cmpop], type[ast.cmpop]], ...] = (
-    (ast.Eq, ast.NotEq), (ast.Is, ast.IsNot), (ast.In, ast.NotIn), (ast.Lt, ast.GtE), (ast.Gt, ast.LtE),
-)  # fmt: skip
+    (ast.Eq, ast.NotEq),
+    (ast.Is, ast.IsNot),
+    (ast.In, ast.NotIn),
+    (ast.Lt, ast.GtE),
+    (ast.Gt, ast.LtE),
+)
 
 
 def negates(one: ast.expr, other: ast.expr) -> bool:
     """Is one condition, as it is written, true exactly where the other is false?"""
     for first, second in ((one, other), (other, one)):
-        if isinstance(first, ast.UnaryOp) and isinstance(first.op, ast.Not):
-            if ast.dump(first.operand) == ast.dump(second):
-                return True
+        if (
+            isinstance(first, ast.UnaryOp)
+            and isinstance(first.op, ast.Not)
+            and ast.dump(first.operand) == ast.dump(second)
+        ):
+            return True
     if isinstance(one, ast.BoolOp) and isinstance(other, ast.BoolOp):
         return (
             type(one.op) is not type(other.op)

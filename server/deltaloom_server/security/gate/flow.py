@@ -14,11 +14,13 @@ from deltaloom_server.security.finding import Span
 
 from .change import Change
 from .constants import folded
+from .words import words
 
-_QUIETERS = frozenset({"contextlib.suppress", "suppress", "warnings.filterwarnings", "warnings.simplefilter",
-                       "warnings.catch_warnings", "urllib3.disable_warnings",
-                       "requests.packages.urllib3.disable_warnings", "logging.disable", "sys.exit", "exit", "quit",
-                       "os._exit", "os.abort"})  # fmt: skip
+_QUIETERS = words(
+    "contextlib.suppress suppress warnings.filterwarnings warnings.simplefilter"
+    " warnings.catch_warnings urllib3.disable_warnings requests.packages.urllib3.disable_warnings"
+    " logging.disable sys.exit exit quit os._exit os.abort"
+)  # fmt: skip
 _ENDS = ast.Return | ast.Raise | ast.Continue | ast.Break
 
 
@@ -39,10 +41,13 @@ def _swallowed(change: Change) -> Iterator[str]:
             if not any(_catches_all(one.type) for one in old):
                 yield "It adds an except clause that catches everything."
                 return
-        if isinstance(node, ast.ExceptHandler) and _is_idle(node.body):
-            if not any(isinstance(one, ast.ExceptHandler) and _is_idle(one.body) for one in change.removed):
-                yield "It adds an except clause that does nothing."
-                return
+        if (
+            isinstance(node, ast.ExceptHandler)
+            and _is_idle(node.body)
+            and not any(isinstance(one, ast.ExceptHandler) and _is_idle(one.body) for one in change.removed)
+        ):
+            yield "It adds an except clause that does nothing."
+            return
         if isinstance(node, ast.Call) and change.after.qualified(node.func) in _QUIETERS:
             yield f"It calls {change.after.qualified(node.func)}, which silences or ends the program."
             return
@@ -163,9 +168,13 @@ def _block_ends(body: Sequence[ast.stmt]) -> bool:
 
 def _emptied(change: Change) -> Iterator[str]:
     for old, new in zip(change.old, change.new, strict=False):
-        if isinstance(old, Function) and isinstance(new, Function):
-            if _is_empty(new.body) and not _is_empty(old.body):
-                yield f"It empties {old.name}."
+        if (
+            isinstance(old, Function)
+            and isinstance(new, Function)
+            and _is_empty(new.body)
+            and not _is_empty(old.body)
+        ):
+            yield f"It empties {old.name}."
     if change.old and not change.new:
         yield "It deletes the statement that the finding is in."
     passes = sum(isinstance(one, ast.Pass) for one in change.added)
@@ -185,10 +194,14 @@ def _constants_for_results(change: Change, may_fix_text: bool) -> Iterator[str]:
     removed = change.removed
     old_returns = [one for one in removed if isinstance(one, ast.Return) and not _is_blank(one.value)]
     for node in change.added:
-        if isinstance(node, ast.Return) and _is_blank(node.value) and old_returns:
-            if not _is_guarded(change, node):
-                yield "It returns a constant in the place of a result."
-                return
+        if (
+            isinstance(node, ast.Return)
+            and _is_blank(node.value)
+            and old_returns
+            and not _is_guarded(change, node)
+        ):
+            yield "It returns a constant in the place of a result."
+            return
     computed = {
         target.id
         for one in removed

@@ -14,12 +14,13 @@ from deltaloom_server.security.codemods.source import Source
 from .change import Change
 from .scope import Import
 from .standard import is_standard, missing_attribute
+from .words import words
 from .workspace import Workspace
 
 _PARSES = frozenset({"parse", "parseString"})
-_ELEMENT_TREE = frozenset(
-    {"ParseError", "XML", "XMLParse", "XMLParser", "XMLTreeBuilder", "fromstring", "fromstringlist", "iterparse",
-     "parse", "tostring"}
+_ELEMENT_TREE = words(
+    "ParseError XML XMLParse XMLParser XMLTreeBuilder fromstring fromstringlist iterparse parse"
+    " tostring"
 )  # fmt: skip
 _HARDENED: dict[str, tuple[str, frozenset[str]]] = {
     "xml.etree.ElementTree": ("defusedxml.ElementTree", _ELEMENT_TREE),
@@ -32,26 +33,9 @@ _HARDENED: dict[str, tuple[str, frozenset[str]]] = {
 """Modules that another stands in for, with those of its names that the other has, so that an import may be
 exchanged where the file uses no other names. (defusedxml 0.7's `__all__`.)"""
 
-_NEVER_ADDED = frozenset(
-    [
-        "ctypes",
-        "builtins",
-        "importlib",
-        "runpy",
-        "code",
-        "codeop",
-        "pty",
-        "imp",
-        "marshal",
-        "inspect",
-        "gc",
-        "sys.settrace",
-        "antigravity",
-        "this",
-        "site",
-        "pip",
-        "ensurepip",
-    ]
+_NEVER_ADDED = words(
+    "ctypes builtins importlib runpy code codeop pty imp marshal inspect gc sys.settrace antigravity"
+    " this site pip ensurepip"
 )
 
 
@@ -205,7 +189,7 @@ def _resolves(one: Binding, path: str, workspace: Workspace) -> Iterator[str]:
             yield f"{missing} does not exist."
     elif not workspace.has_module(one.module, one.member):
         yield (
-            f"{one.module} is neither in the standard library nor among what this workspace holds, imports"
+            f"{one.full} is neither in the standard library nor among what this workspace holds, imports"
             " or declares."
         )
 

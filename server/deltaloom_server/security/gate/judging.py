@@ -6,7 +6,6 @@ is an objection, never a pass.
 
 from __future__ import annotations
 
-
 from collections.abc import Callable, Iterable, Iterator
 
 from deltaloom_server.security.analysis.messages import CheckCode, Judge, ScanResult, ScanText
@@ -26,11 +25,12 @@ from .paths import refuse_path
 from .rescan import FOR_PYTHON, Rescan, Texts, rescan
 from .suppressions import added_marks, moved_marks
 from .tricks import tricks
+from .words import words
 from .workspace import Workspace
 
 Scan = Callable[[ScanText], ScanResult]
 
-_TEXTS = frozenset(["S608", "S610", "S611", "DL109", "DL110", "S704", "S104", "S108"])
+_TEXTS = words("S608 S610 S611 DL109 DL110 S704 S104 S108")
 """Rules whose fix may write a text out that was put together before."""
 
 _PYTHON = (".py", ".pyi", ".pyw")

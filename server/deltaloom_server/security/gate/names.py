@@ -15,9 +15,26 @@ from deltaloom_server.security.codemods.source import Function, Source
 from .change import Change
 from .standard import is_standard, missing_attribute
 
-_ALWAYS = frozenset((*dir(builtins), "__file__", "__name__", "__doc__", "__path__", "__class__", "__module__",
-                     "__qualname__", "__spec__", "__loader__", "__package__", "__builtins__", "__debug__",
-                     "__annotations__", "reveal_type", "WindowsError"))  # fmt: skip
+_ALWAYS = frozenset(
+    (
+        *dir(builtins),
+        "__file__",
+        "__name__",
+        "__doc__",
+        "__path__",
+        "__class__",
+        "__module__",
+        "__qualname__",
+        "__spec__",
+        "__loader__",
+        "__package__",
+        "__builtins__",
+        "__debug__",
+        "__annotations__",
+        "reveal_type",
+        "WindowsError",
+    )
+)
 
 
 def undefined(change: Change) -> Iterator[str]:
@@ -105,7 +122,7 @@ def _bindings(node: ast.AST) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _straight(node: ast.AST, loose: bool) -> Iterator[tuple[ast.AST, bool]]:
-    """The nodes of a function's own scope; `loose`: in a loop or a comprehension, where order isn't text's."""
+    """The nodes of a function's own scope; `loose`: in a loop, where the order isn't the text's."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, Function | ast.ClassDef | ast.Lambda):
             yield child, loose

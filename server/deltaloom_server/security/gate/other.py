@@ -21,34 +21,17 @@ from . import additions
 from .change import Hunk, hunks_of
 from .rescan import Lines, Texts, rescan
 from .suppressions import added_marks
+from .words import words
 
 Scan = Callable[[ScanText], ScanResult]
 
-_IMPORTS = frozenset(
-    [
-        "import_statement",
-        "import_declaration",
-        "import_spec",
-        "import_spec_list",
-        "namespace_use_declaration",
-        "use_declaration",
-        "using_directive",
-        "preproc_include",
-        "package_clause",
-    ]
+_IMPORTS = words(
+    "import_statement import_declaration import_spec import_spec_list namespace_use_declaration"
+    " use_declaration using_directive preproc_include package_clause"
 )
-_FUNCTIONS = frozenset(
-    [
-        "arrow_function",
-        "function_expression",
-        "generator_function",
-        "func_literal",
-        "lambda_expression",
-        "closure_expression",
-        "anonymous_function",
-        "anonymous_function_creation_expression",
-        "lambda",
-    ]
+_FUNCTIONS = words(
+    "arrow_function function_expression generator_function func_literal lambda_expression"
+    " closure_expression anonymous_function anonymous_function_creation_expression lambda"
 )
 _OUTSIDE = "It changes text outside of the function that the finding is in, and of the imports."
 
@@ -178,20 +161,20 @@ def _comments(root: Node, language: Language) -> Counter[str]:
 
 
 def _import_lines(root: Node) -> frozenset[int]:
+    """Lines that hold imports and nothing else."""
     lines: set[int] = set()
-    nodes = [root]
+    other: set[int] = set()
+    nodes = list(root.children)
     while nodes:
         node = nodes.pop()
+        rows = range(node.start_point[0], node.end_point[0] + (node.end_point[1] > 0))
         if node.type in _IMPORTS or _is_require(node):
-            lines.update(range(node.start_point[0], node.end_point[0] + 1))
-        elif node.parent is None or node.type in (
-            "import_declaration",
-            "ERROR",
-            "namespace_definition",
-            "program",
-        ):
+            lines.update(rows)
+        elif node.type in ("namespace_definition", "module", "program", "declaration_list"):
             nodes += node.children
-    return frozenset(lines)
+        elif node.is_named:
+            other.update(rows)
+    return frozenset(lines - other)
 
 
 def _is_require(node: Node) -> bool:

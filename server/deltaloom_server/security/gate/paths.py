@@ -9,85 +9,21 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_FOLDERS = frozenset(
-    [
-        ".git",
-        ".hg",
-        ".svn",
-        ".bzr",
-        ".jj",
-        ".vscode",
-        ".idea",
-        ".vs",
-        ".fleet",
-        ".zed",
-        ".devcontainer",
-        ".github",
-        ".gitlab",
-        ".circleci",
-        ".buildkite",
-        ".azure-pipelines",
-        ".azuredevops",
-        ".gitea",
-        ".forgejo",
-        ".woodpecker",
-        ".teamcity",
-        ".husky",
-        ".githooks",
-        ".venv",
-        "site-packages",
-        "dist-packages",
-        "node_modules",
-        "__pycache__",
-    ]
+from .words import words
+
+_FOLDERS = words(
+    ".git .hg .svn .bzr .jj .vscode .idea .vs .fleet .zed .devcontainer .github .gitlab .circleci"
+    " .buildkite .azure-pipelines .azuredevops .gitea .forgejo .woodpecker .teamcity .husky .githooks"
+    " .venv site-packages dist-packages node_modules __pycache__"
 )
-_FILES = frozenset(
-    [
-        ".git",
-        ".gitattributes",
-        ".gitmodules",
-        ".gitconfig",
-        ".gitlab-ci.yml",
-        ".gitlab-ci.yaml",
-        ".travis.yml",
-        ".travis.yaml",
-        ".drone.yml",
-        ".drone.yaml",
-        ".woodpecker.yml",
-        ".woodpecker.yaml",
-        ".cirrus.yml",
-        ".cirrus.yaml",
-        ".appveyor.yml",
-        "appveyor.yml",
-        "bitbucket-pipelines.yml",
-        "azure-pipelines.yml",
-        "azure-pipelines.yaml",
-        "buildspec.yml",
-        "cloudbuild.yaml",
-        "cloudbuild.yml",
-        "jenkinsfile",
-        ".pre-commit-config.yaml",
-        ".pre-commit-config.yml",
-        ".pre-commit-hooks.yaml",
-        "lefthook.yml",
-        ".lefthook.yml",
-        "sitecustomize.py",
-        "usercustomize.py",
-        ".bandit",
-        ".editorconfig",
-        ".envrc",
-        ".npmrc",
-        ".pypirc",
-        ".netrc",
-        ".secrets.baseline",
-        ".semgrepignore",
-        ".semgrep.yml",
-        "ruff.toml",
-        ".ruff.toml",
-        ".bashrc",
-        ".profile",
-        ".zshrc",
-    ]
+_FILES = words(
+    ".git .gitattributes .gitmodules .gitconfig .gitlab-ci.yml .gitlab-ci.yaml .travis.yml"
+    " .travis.yaml .drone.yml .drone.yaml .woodpecker.yml .woodpecker.yaml .cirrus.yml .cirrus.yaml"
+    " .appveyor.yml appveyor.yml bitbucket-pipelines.yml azure-pipelines.yml azure-pipelines.yaml"
+    " buildspec.yml cloudbuild.yaml cloudbuild.yml jenkinsfile .pre-commit-config.yaml"
+    " .pre-commit-config.yml .pre-commit-hooks.yaml lefthook.yml .lefthook.yml sitecustomize.py"
+    " usercustomize.py .bandit .editorconfig .envrc .npmrc .pypirc .netrc .secrets.baseline"
+    " .semgrepignore .semgrep.yml ruff.toml .ruff.toml .bashrc .profile .zshrc"
 )
 _ENDINGS = (".pth", ".code-workspace", ".jenkinsfile")
 _SHORT_NAME = re.compile(r"^[^.~]{1,6}~\d")
@@ -104,7 +40,7 @@ def refuse_path(path: str) -> str | None:
     if not path or "\0" in path or any(unicodedata.category(one) == "Cc" for one in path):
         return "The path is empty or holds control characters."
     plain = _plain(path)
-    if plain.startswith("/") or re.match(r"^[a-z]:", plain) or plain.startswith("~"):
+    if plain.startswith(("/", "~")) or re.match(r"^[a-z]:", plain):
         return f"{path} is not a path inside the workspace."
     segments = [one for one in plain.split("/") if one not in ("", ".")]
     if (

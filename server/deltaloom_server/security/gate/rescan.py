@@ -39,7 +39,7 @@ class Rescan:
 
 @dataclass
 class _View:
-    """The findings of one text, as one scanner sees it: by rule and normalized line, and where each stands."""
+    """One text's findings, as one scanner sees it: by rule and normalized line, and where each stands."""
 
     places: Counter[tuple[str, str]] = field(default_factory=Counter)
     rows: list[tuple[str, int, Severity, str]] = field(default_factory=list)

@@ -21,9 +21,12 @@ OUTSIDE = "It changes code outside of the function that the finding is in."
 TEXT_OUTSIDE = "It changes text outside of the function that the finding is in, and of the imports."
 
 
-def find_unit(change: Change) -> Change | str:
-    """The change with its unit filled in, or the objection that something outside of it is different."""
-    lists = _Walk(change).bodies(change.before.tree.body, change.after.tree.body, top=True)
+def find_unit(change: Change, *, may_follow: bool = False) -> Change | str:
+    """The change with its unit filled in, or the objection that something outside of it is different.
+
+    `may_follow`: new definitions may come behind the one whose end the region holds.
+    """
+    lists = _Walk(change, may_follow).bodies(change.before.tree.body, change.after.tree.body, top=True)
     if lists is None:
         return OUTSIDE
     return replace(change, old=lists[0], new=lists[1])
@@ -32,8 +35,9 @@ def find_unit(change: Change) -> Change | str:
 class _Walk:
     """Goes down both trees to the unit's place, and compares all that lies beside the way."""
 
-    def __init__(self, change: Change) -> None:
+    def __init__(self, change: Change, may_follow: bool) -> None:
         self.change = change
+        self.may_follow = may_follow
         self.numbers = {**fingerprints(change.before.tree), **fingerprints(change.after.tree)}
 
     def bodies(self, old: Sequence[ast.stmt], new: Sequence[ast.stmt], *, top: bool = False) -> _Lists | None:
@@ -51,9 +55,19 @@ class _Walk:
             if any(_reaches_out(change.after, one, change.new_region) for one in new_around):
                 return None
             return tuple(around), tuple(new_around)
-        if len(around) != 1 or len(new_around) != 1:
+        following = new_around[1:]
+        if len(around) != 1 or not new_around or (following and not self.may_follow):
             return None
-        return self._inside(around[0], new_around[0])
+        if not all(self._may_follow(one) for one in following):
+            return None
+        lists = self._inside(around[0], new_around[0])
+        return (lists[0], (*lists[1], *following)) if lists is not None else None
+
+    def _may_follow(self, node: ast.stmt) -> bool:
+        """A whole definition of its own."""
+        return isinstance(node, Function | ast.ClassDef) and not _reaches_out(
+            self.change.after, node, self.change.new_region
+        )
 
     def _inside(self, old: ast.AST, new: ast.AST) -> _Lists | None:
         """Two compound statements around the region: all their parts are equal but the list that holds it."""

@@ -14,143 +14,26 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-_GONE_OR_NEW = frozenset(
-    [
-        "aifc",
-        "asynchat",
-        "asyncore",
-        "audioop",
-        "cgi",
-        "cgitb",
-        "chunk",
-        "crypt",
-        "distutils",
-        "imghdr",
-        "imp",
-        "lib2to3",
-        "mailcap",
-        "msilib",
-        "nis",
-        "nntplib",
-        "ossaudiodev",
-        "pipes",
-        "smtpd",
-        "sndhdr",
-        "spwd",
-        "sunau",
-        "telnetlib",
-        "uu",
-        "xdrlib",
-        "compression",
-        "annotationlib",
-    ]
+from .words import words
+
+_GONE_OR_NEW = words(
+    "aifc asynchat asyncore audioop cgi cgitb chunk crypt distutils imghdr imp lib2to3 mailcap msilib"
+    " nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu xdrlib compression"
+    " annotationlib"
 )
 """Removed by Python 3.12, 3.13 or 3.14, or newer than 3.11: not there everywhere."""
 
-_LOOKED_INTO = frozenset(
-    [
-        "abc",
-        "ast",
-        "asyncio",
-        "asyncio.subprocess",
-        "base64",
-        "binascii",
-        "bisect",
-        "codecs",
-        "collections",
-        "collections.abc",
-        "concurrent.futures",
-        "configparser",
-        "contextlib",
-        "copy",
-        "csv",
-        "dataclasses",
-        "datetime",
-        "decimal",
-        "email",
-        "enum",
-        "errno",
-        "fnmatch",
-        "fractions",
-        "functools",
-        "getpass",
-        "glob",
-        "gzip",
-        "hashlib",
-        "heapq",
-        "hmac",
-        "html",
-        "html.parser",
-        "http",
-        "http.client",
-        "http.cookies",
-        "inspect",
-        "io",
-        "ipaddress",
-        "itertools",
-        "json",
-        "json.decoder",
-        "locale",
-        "logging",
-        "logging.config",
-        "logging.handlers",
-        "math",
-        "mimetypes",
-        "netrc",
-        "numbers",
-        "operator",
-        "os",
-        "os.path",
-        "pathlib",
-        "platform",
-        "posixpath",
-        "pprint",
-        "queue",
-        "random",
-        "re",
-        "secrets",
-        "selectors",
-        "shlex",
-        "shutil",
-        "signal",
-        "smtplib",
-        "socket",
-        "socketserver",
-        "ssl",
-        "stat",
-        "statistics",
-        "string",
-        "struct",
-        "subprocess",
-        "sys",
-        "tarfile",
-        "tempfile",
-        "textwrap",
-        "threading",
-        "time",
-        "traceback",
-        "types",
-        "typing",
-        "unicodedata",
-        "urllib",
-        "urllib.error",
-        "urllib.parse",
-        "urllib.request",
-        "uuid",
-        "warnings",
-        "weakref",
-        "xml",
-        "xml.dom",
-        "xml.dom.minidom",
-        "xml.etree",
-        "xml.etree.ElementTree",
-        "xml.sax",
-        "xml.sax.saxutils",
-        "zipfile",
-        "zlib",
-        "tomllib",
-        "sqlite3",
-    ]
+_LOOKED_INTO = words(
+    "abc ast asyncio asyncio.subprocess base64 binascii bisect codecs collections collections.abc"
+    " concurrent.futures configparser contextlib copy csv dataclasses datetime decimal email enum"
+    " errno fnmatch fractions functools getpass glob gzip hashlib heapq hmac html html.parser http"
+    " http.client http.cookies inspect io ipaddress itertools json json.decoder locale logging"
+    " logging.config logging.handlers math mimetypes netrc numbers operator os os.path pathlib"
+    " platform posixpath pprint queue random re secrets selectors shlex shutil signal smtplib socket"
+    " socketserver ssl stat statistics string struct subprocess sys tarfile tempfile textwrap"
+    " threading time traceback types typing unicodedata urllib urllib.error urllib.parse"
+    " urllib.request uuid warnings weakref xml xml.dom xml.dom.minidom xml.etree xml.etree.ElementTree"
+    " xml.sax xml.sax.saxutils zipfile zlib tomllib sqlite3"
 )
 
 
@@ -172,7 +55,7 @@ def missing_attribute(dotted: str) -> str:
         return "" if len(parts) == 1 or parts[0] not in _LOOKED_INTO else dotted
     value: object = module
     for number in range(count, len(parts)):
-        if isinstance(value, ModuleType) or isinstance(value, type):
+        if isinstance(value, (ModuleType, type)):
             if not hasattr(value, parts[number]) and not _is_module(".".join(parts[: number + 1])):
                 return ".".join(parts[: number + 1])
             value = getattr(value, parts[number], None)

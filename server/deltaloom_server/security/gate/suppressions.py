@@ -19,7 +19,8 @@ MARK = re.compile(
     r"""(?ix)
     \bno[ ]?sec(?![a-z]) | \bnoqa(?![a-z]) | \bnosem(?:grep)?(?![a-z]) | \bnosonar\b | \bnolint\b
     | pragma:?\s*(?:allow|white)list | gitleaks:allow | trufflehog:ignore | detect-secrets | \blgtm\b
-    | \bskipcq\b | \bcodeql\b | \bdeepcode\s+ignore | \bsnyk:ignore | checkov:skip | kics-scan | \btrivy:ignore
+    | \bskipcq\b | \bcodeql\b | \bdeepcode\s+ignore | \bsnyk:ignore | checkov:skip | kics-scan
+    | \btrivy:ignore
     | bandit:\s*(?:skip|ignore|off|disable) | ruff:\s*(?:noqa|ignore|disable) | flake8[:=]\s*noqa
     | pylint:\s*(?:disable|skip) | noinspection | eslint-disable | tslint:disable | @suppresswarnings
     | @suppress(?![a-z]) | \#\s*pragma\s+warning\s+disable | phpcs:(?:ignore|disable) | phpstan-ignore

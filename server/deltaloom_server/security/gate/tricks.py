@@ -65,7 +65,7 @@ def _mentions_sink(change: Change, call: ast.Call) -> bool:
 
 
 def _aliases(change: Change) -> Iterator[str]:
-    """A sink that is named without being called there; or a callable kept in a variable to call it by that."""
+    """A sink that is named without being called there; a callable kept in a variable to call it by that."""
     after = change.after
     for node in change.added:
         if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
@@ -200,7 +200,7 @@ def _is_off(change: Change, value: ast.expr) -> bool:
 
 
 def _was_off(change: Change, name: str) -> bool:
-    """What was off already is another finding's matter, not this change's. (An attribute counts for itself.)"""
+    """What was off already, and stays, is another finding's matter."""
     return any(
         isinstance(node, ast.keyword) and node.arg == name and _is_off(change, node.value)
         for root in change.old
@@ -235,7 +235,7 @@ def _is_readable(change: Change, value: ast.expr) -> bool:
 
 
 def _is_setting(value: ast.Attribute) -> bool:
-    """`settings.VERIFY`, `self.config.verify`: a value that people set elsewhere, not one of this function's."""
+    """`settings.VERIFY`, `self.config.verify`: a value that is set elsewhere, not in this function."""
     return isinstance(value.value, ast.Attribute) or value.attr.isupper()
 
 
@@ -254,7 +254,10 @@ def _strings(change: Change) -> Iterator[str]:
             return
         if isinstance(node, ast.Call):
             name = change.after.qualified(node.func)
-            if name in ("chr", "bytes.fromhex", "codecs.decode", "base64.b64decode", "base64.decodebytes"):
-                if all(isinstance(one, ast.Constant) for one in node.args) and node.args:
-                    yield "It spells a constant string in code."
-                    return
+            if (
+                name in ("chr", "bytes.fromhex", "codecs.decode", "base64.b64decode", "base64.decodebytes")
+                and all(isinstance(one, ast.Constant) for one in node.args)
+                and node.args
+            ):
+                yield "It spells a constant string in code."
+                return

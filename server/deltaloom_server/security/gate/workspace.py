@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from .words import words
+
 _MOST_FILES = 3000
 _MOST_BYTES = 500_000
-_LEFT_OUT = frozenset(
-    ["node_modules", "site-packages", "dist-packages", "__pycache__", "build", "dist", "venv", "env"]
-)
+_LEFT_OUT = words("node_modules site-packages dist-packages __pycache__ build dist venv env")
 _IMPORT = re.compile(r"^[ \t]*(?:import|from)[ \t]+([\w.]+(?:[ \t]*,[ \t]*[\w.]+)*)", re.MULTILINE)
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 

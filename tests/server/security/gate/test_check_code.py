@@ -65,7 +65,6 @@ BAD = [
     "    return sum(rows\n",
     "    return sum(rows)\n\n\ndef json():\n    return 1\n",
     "    x = '''\n",
-    "    return sum(rows), '''\n" + "'''\n" * 0,
     "    return sum(rows)\nprint(1)\n    \n",
     "    token = 'ghp_0123456789abcdefghijABCDEFGHIJ012345'\n    return token\n",
 ]
@@ -74,8 +73,6 @@ BAD = [
 @pytest.mark.parametrize("new", BAD)
 def test_unsound_code_is_refused(check: Check, new: str) -> None:
     verdict = check(TEXT, BODY, new, (5, 5))
-    if "def json" in new or "print(1)" in new:
-        return  # Judged by the caller's lines: see the tests of what lies outside of them.
     assert verdict.objections, new
 
 

@@ -17,8 +17,7 @@ from deltaloom_server.security.gate.change import Change, region_of, unit_at
 from deltaloom_server.security.gate.judging import change_of
 from deltaloom_server.security.proposal import Edit, Proposal, apply_edits
 
-MODULES = [textwrap.__file__, ast.__file__, random.__file__, str(Path(ast.__file__).parent / "tarfile.py"),
-           str(Path(ast.__file__).parent / "urllib" / "parse.py")]  # fmt: skip
+MODULES = [textwrap.__file__, random.__file__,            str(Path(ast.__file__).parent / "urllib" / "parse.py")]  # fmt: skip
 
 
 def _objections(source: Source, finding: Finding, edits: tuple[Edit, ...]) -> list[str] | None:
@@ -51,12 +50,12 @@ def test_scope_is_judged_by_where_the_edit_is(path: str) -> None:
     draw = random.Random(11)
     statements = _statements(source)
     inside = outside = 0
-    for _ in range(40):
+    for _ in range(12):
         target = draw.choice(statements)
         finding = Finding("S000", "m", "a.py", source.span(target), "low", "low", ("ruff",))
         unit = unit_at(source, finding.span)
         assert isinstance(unit, Function)
-        for node in draw.sample(statements, 6):
+        for node in [target, *draw.sample(statements, 3)]:
             start, end = source.start(node), source.end(node)
             edit = draw.choice(
                 [
@@ -72,8 +71,8 @@ def test_scope_is_judged_by_where_the_edit_is(path: str) -> None:
                 continue
             assert bool(objections) is not within, (ast.unparse(node), edit, objections)
             inside, outside = inside + within, outside + (not within)
-    assert inside > 5
-    assert outside > 50
+    assert inside > 8
+    assert outside > 15
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: Path(path).stem)
@@ -82,7 +81,7 @@ def test_an_edit_inside_and_one_outside_is_an_objection(path: str) -> None:
     assert source is not None
     draw = random.Random(12)
     statements = _statements(source)
-    for _ in range(20):
+    for _ in range(10):
         target = draw.choice(statements)
         finding = Finding("S000", "m", "a.py", source.span(target), "low", "low", ("ruff",))
         unit = unit_at(source, finding.span)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from deltaloom_server.security.rules import canonical
 
+from ..words import words
 from . import crypto, loading, processes, settings, sql, web
 from .site import Site
 
@@ -42,7 +43,7 @@ _SECRET = Entry(settings.from_outside, keeps_data=False)
 _HTML = Entry(settings.autoescape, may_vanish=frozenset({".mark_safe", ".Markup", "str", ".format", ".join"}))
 _HASH = Entry(crypto.hashing, crypto.HASH_SINKS, crypto.DIGESTS)
 
-_CONTAINED = Entry(web.contained)
+_CONTAINED = Entry(web.contained, may_vanish=frozenset({".send_file", "os.path.join", ".extract"}))
 
 _OWN: dict[str, Entry] = {
     "DL002": Entry(web.made_visible, keeps_data=False),
@@ -54,13 +55,7 @@ _OWN: dict[str, Entry] = {
     "DL106": Entry(web.unlogged, keeps_data=False),
     "DL107": Entry(web.cookie),
     "DL108": Entry(web.calls({"re.escape", "regex.escape"}, "It doesn't escape the text with re.escape.")),
-    "DL109": Entry(
-        web.calls(
-            {".escape_filter_chars", ".escape_dn_chars", ".xpath", ".quoteattr"},
-            "It doesn't escape the value for the query's language.",
-        ),
-        may_vanish=frozenset({".format", "str"}),
-    ),
+    "DL109": Entry(web.query, may_vanish=words(".format str .escape")),
     "DL110": Entry(web.template, may_vanish=frozenset({".format", "str"})),
     "DL113": Entry(
         web.unlogged,
@@ -81,18 +76,27 @@ _TABLE: dict[str, Entry] = {
     "S105": _SECRET,
     "S106": _SECRET,
     "S107": _SECRET,
-    "S108": Entry(settings.temporary, may_vanish=frozenset({"open", ".join", ".format", "os.getpid", "str", "pathlib.Path"}),
-                  keeps_data=False),
+    "S108": Entry(
+        settings.temporary,
+        may_vanish=words("open .join .format os.getpid str pathlib.Path"),
+        keeps_data=False,
+    ),
     "S110": Entry(settings.handled, keeps_data=False),
     "S112": Entry(settings.handled, keeps_data=False),
     "S113": Entry(crypto.timeout),
     "S201": Entry(settings.debug, keeps_data=False),
     "S202": Entry(settings.archive),
     "S303": _HASH,
-    "S306": Entry(settings.temporary, frozenset({"tempfile.mktemp", "os.tempnam", "os.tmpnam"}), frozenset({"open"})),
+    "S306": Entry(
+        settings.temporary, frozenset({"tempfile.mktemp", "os.tempnam", "os.tmpnam"}), frozenset({"open"})
+    ),
     "S307": Entry(loading.evaluation, loading.EVAL_SINKS, frozenset({"compile", ".format", "str"})),
     "S308": _HTML,
-    "S311": Entry(crypto.random, crypto.RANDOM_METHODS, crypto.RANDOM_METHODS | {"range", ".join", "str", "random.seed", ".seed", "int"}),
+    "S311": Entry(
+        crypto.random,
+        crypto.RANDOM_METHODS,
+        crypto.RANDOM_METHODS | {"range", ".join", "str", "random.seed", ".seed", "int"},
+    ),
     "S323": _TLS,
     "S324": _HASH,
     "S501": Entry(crypto.verification, keeps_data=False),
@@ -114,7 +118,7 @@ _TABLE: dict[str, Entry] = {
     **dict.fromkeys(("S301", "S302", "S403"), _PICKLE),
     **dict.fromkeys(("S602", "S604", "S605", "S606", "S609"), _SHELL),
     **dict.fromkeys([f"S{number}" for number in (*range(313, 321), *range(405, 412))], _XML),
-}  # fmt: skip
+}
 
 ENTRIES: Mapping[str, Entry] = MappingProxyType(_TABLE)
 

@@ -9,50 +9,20 @@ import ast
 import re
 
 from ..sinks import HASHES, RANDOM, WEAK_HASHES
+from ..words import words
 from .site import Site, constant, keyword, matches
 
-HASH_SINKS = frozenset(f"hashlib.{name}" for name in WEAK_HASHES | {"new"}) | frozenset(
-    [
-        ".MD5",
-        ".SHA1",
-        ".MD4",
-        ".MD2",
-        "Crypto.Hash.MD5.new",
-        "Crypto.Hash.SHA1.new",
-        "Crypto.Hash.SHA.new",
-        "crypt.crypt",
-        "crypt.mksalt",
-        "hmac.new",
-    ]
+HASH_SINKS = frozenset(f"hashlib.{name}" for name in WEAK_HASHES | {"new"}) | words(
+    ".MD5 .SHA1 .MD4 .MD2 Crypto.Hash.MD5.new Crypto.Hash.SHA1.new Crypto.Hash.SHA.new crypt.crypt"
+    " crypt.mksalt hmac.new"
 )
-_STRONG = frozenset(f"hashlib.{name}" for name in HASHES) | frozenset(
-    [
-        "hashlib.pbkdf2_hmac",
-        "hashlib.scrypt",
-        "argon2.PasswordHasher",
-        "bcrypt.hashpw",
-        ".SHA256",
-        ".SHA384",
-        ".SHA512",
-        "Crypto.Hash.SHA256.new",
-        "Crypto.Hash.SHA512.new",
-        "Cryptodome.Hash.SHA256.new",
-        "hashlib.file_digest",
-    ]
+_STRONG = frozenset(f"hashlib.{name}" for name in HASHES) | words(
+    "hashlib.pbkdf2_hmac hashlib.scrypt argon2.PasswordHasher bcrypt.hashpw .SHA256 .SHA384 .SHA512"
+    " Crypto.Hash.SHA256.new Crypto.Hash.SHA512.new Cryptodome.Hash.SHA256.new hashlib.file_digest"
 )
-_RANDOM = frozenset(
-    [
-        "secrets.choice",
-        "secrets.randbelow",
-        "secrets.token_hex",
-        "secrets.token_bytes",
-        "secrets.token_urlsafe",
-        "secrets.randbits",
-        "secrets.SystemRandom",
-        "random.SystemRandom",
-        "os.urandom",
-        "uuid.uuid4",
-    ]
+_RANDOM = words(
+    "secrets.choice secrets.randbelow secrets.token_hex secrets.token_bytes secrets.token_urlsafe"
+    " secrets.randbits secrets.SystemRandom random.SystemRandom os.urandom uuid.uuid4"
 )
 RANDOM_METHODS = RANDOM | {".choice", ".randint", ".sample", ".shuffle", ".choices", ".randrange", ".random"}
 REQUESTS = frozenset(
@@ -80,19 +50,10 @@ _DERIVES = frozenset({"hashlib.pbkdf2_hmac", "hashlib.scrypt", ".hashpw", ".Pass
 """These give the bytes themselves."""
 
 _CURVE = re.compile(r"\b(?:SECP|BrainpoolP)(\d+)[KRkr]1\b")
-_PROTOCOLS = frozenset(
-    [
-        "ssl.PROTOCOL_TLS_CLIENT",
-        "ssl.PROTOCOL_TLS_SERVER",
-        "ssl.PROTOCOL_TLS",
-        "ssl.PROTOCOL_TLSv1_2",
-        "ssl.TLSVersion.TLSv1_2",
-        "ssl.TLSVersion.TLSv1_3",
-        "OpenSSL.SSL.TLS_METHOD",
-        "OpenSSL.SSL.TLSv1_2_METHOD",
-        "OpenSSL.SSL.TLS_CLIENT_METHOD",
-        "OpenSSL.SSL.TLS_SERVER_METHOD",
-    ]
+_PROTOCOLS = words(
+    "ssl.PROTOCOL_TLS_CLIENT ssl.PROTOCOL_TLS_SERVER ssl.PROTOCOL_TLS ssl.PROTOCOL_TLSv1_2"
+    " ssl.TLSVersion.TLSv1_2 ssl.TLSVersion.TLSv1_3 OpenSSL.SSL.TLS_METHOD OpenSSL.SSL.TLSv1_2_METHOD"
+    " OpenSSL.SSL.TLS_CLIENT_METHOD OpenSSL.SSL.TLS_SERVER_METHOD"
 )
 
 
@@ -106,9 +67,12 @@ def hashing(site: Site) -> str | None:
             return None if _same_hash(site, call) else "It hashes with another weak algorithm."
         if matches(name, _STRONG):
             return None
-        if name == "hashlib.new" and isinstance(first := constant(call.args[0] if call.args else None), str):
-            if first.lower().replace("-", "") in HASHES:
-                return None
+        if (
+            name == "hashlib.new"
+            and isinstance(first := constant(call.args[0] if call.args else None), str)
+            and first.lower().replace("-", "") in HASHES
+        ):
+            return None
         if name == "hmac.new":
             mode = keyword(call, "digestmod") or (call.args[2] if len(call.args) > 2 else None)
             if mode is not None and (site.after.qualified(mode) in _STRONG or constant(mode) in HASHES):

@@ -8,89 +8,44 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
+from ..words import words
 from .site import Site, constant, keyword, matches
 
 _SAFE_YAML = frozenset(["yaml.safe_load", "yaml.safe_load_all"])
-_SAFE_LOADERS = frozenset(["yaml.SafeLoader", "yaml.CSafeLoader", "yaml.loader.SafeLoader", "yaml.cyaml.CSafeLoader", "yaml.BaseLoader"])  # fmt: skip
-YAML_SINKS = frozenset(["yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.full_load", "yaml.full_load_all"])  # fmt: skip
-
-JSON_LIKE = frozenset(
+_SAFE_LOADERS = frozenset(
     [
-        "json.load",
-        "json.loads",
-        "tomllib.load",
-        "tomllib.loads",
-        "orjson.loads",
-        "ujson.load",
-        "ujson.loads",
-        "simplejson.load",
-        "simplejson.loads",
-        "msgpack.unpackb",
-        "msgpack.unpack",
-        "msgpack.load",
-        "msgpack.loads",
-        "msgspec.json.decode",
-        "msgspec.msgpack.decode",
-        "yaml.safe_load",
-        "csv.reader",
-        "csv.DictReader",
-        "ast.literal_eval",
-        "plistlib.load",
-        "plistlib.loads",
-        "configparser.ConfigParser",
-        ".model_validate_json",
-        ".parse_raw",
-        ".FromString",
-        "safetensors.torch.load_file",
-        "safetensors.numpy.load_file",
-        "numpy.load",
-        "hmac.compare_digest",
+        "yaml.SafeLoader",
+        "yaml.CSafeLoader",
+        "yaml.loader.SafeLoader",
+        "yaml.cyaml.CSafeLoader",
+        "yaml.BaseLoader",
     ]
 )
-PICKLE_SINKS = frozenset(
-    [
-        "pickle.load",
-        "pickle.loads",
-        "pickle.Unpickler",
-        "cPickle.load",
-        "cPickle.loads",
-        "_pickle.load",
-        "_pickle.loads",
-        "dill.load",
-        "dill.loads",
-        "marshal.load",
-        "marshal.loads",
-        "shelve.open",
-        "jsonpickle.decode",
-        "pandas.read_pickle",
-        "joblib.load",
-        "numpy.load",
-        ".read_pickle",
-        "cloudpickle.load",
-        "cloudpickle.loads",
-    ]
+YAML_SINKS = words(
+    "yaml.load yaml.load_all yaml.unsafe_load yaml.unsafe_load_all yaml.full_load yaml.full_load_all"
+)
+
+JSON_LIKE = words(
+    "json.load json.loads tomllib.load tomllib.loads orjson.loads ujson.load ujson.loads"
+    " simplejson.load simplejson.loads msgpack.unpackb msgpack.unpack msgpack.load msgpack.loads"
+    " msgspec.json.decode msgspec.msgpack.decode yaml.safe_load csv.reader csv.DictReader"
+    " ast.literal_eval plistlib.load plistlib.loads configparser.ConfigParser .model_validate_json"
+    " .parse_raw .FromString safetensors.torch.load_file safetensors.numpy.load_file numpy.load"
+    " hmac.compare_digest"
+)
+PICKLE_SINKS = words(
+    "pickle.load pickle.loads pickle.Unpickler cPickle.load cPickle.loads _pickle.load _pickle.loads"
+    " dill.load dill.loads marshal.load marshal.loads shelve.open jsonpickle.decode pandas.read_pickle"
+    " joblib.load numpy.load .read_pickle cloudpickle.load cloudpickle.loads"
 )
 _PICKLE_VANISH = PICKLE_SINKS | frozenset(
     ["pickle.dumps", "pickle.dump", ".load", ".decode", "base64.b64decode"]
 )
 
-_LITERALS = frozenset(
-    ["ast.literal_eval", "json.loads", "int", "float", "complex", "decimal.Decimal", "fractions.Fraction"]
-)
+_LITERALS = words("ast.literal_eval json.loads int float complex decimal.Decimal fractions.Fraction")
 EVAL_SINKS = frozenset(["eval", "exec", "compile", "builtins.eval", "builtins.exec"])
 
-XML_METHODS = frozenset(
-    [
-        ".parse",
-        ".fromstring",
-        ".iterparse",
-        ".XML",
-        ".parseString",
-        ".make_parser",
-        ".XMLParser",
-        ".fromstringlist",
-    ]
-)
+XML_METHODS = words(".parse .fromstring .iterparse .XML .parseString .make_parser .XMLParser .fromstringlist")
 
 
 def yaml(site: Site) -> str | None:
@@ -161,17 +116,23 @@ def xml(site: Site) -> str | None:
     if any(site.name(call).startswith("defusedxml.") for call in site.added_calls):
         return None
     for call in site.added_calls:
-        if matches(site.name(call), {"lxml.etree.XMLParser"}):
-            if constant(keyword(call, "resolve_entities")) is False and constant(
-                keyword(call, "no_network")
-            ) in (
+        if (
+            matches(site.name(call), {"lxml.etree.XMLParser"})
+            and constant(keyword(call, "resolve_entities")) is False
+            and constant(keyword(call, "no_network"))
+            in (
                 None,
                 True,
-            ):
-                return None if _parses(site) else "It no longer reads the XML."
-        if site.name(call) == ".setFeature" and len(call.args) == 2 and constant(call.args[1]) is False:
-            if "external_ges" in ast.unparse(call.args[0]):
-                return None
+            )
+        ):
+            return None if _parses(site) else "It no longer reads the XML."
+        if (
+            site.name(call) == ".setFeature"
+            and len(call.args) == 2
+            and constant(call.args[1]) is False
+            and "external_ges" in ast.unparse(call.args[0])
+        ):
+            return None
     return "It doesn't read XML with defusedxml, or with a parser that resolves no entities."
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from ..sinks import PROCESSES, SHELLS
+from ..words import words
 from .site import Site, constant, keyword, matches
 
 STARTS = PROCESSES - {
@@ -18,19 +19,29 @@ STARTS = PROCESSES - {
     "os.fork",
     "multiprocessing.Process",
 }
-_ACCEPTED = frozenset(
-    [
-        "subprocess.run",
-        "subprocess.call",
-        "subprocess.check_call",
-        "subprocess.check_output",
-        "subprocess.Popen",
-        "asyncio.create_subprocess_exec",
-        "asyncio.subprocess.create_subprocess_exec",
-    ]
+_ACCEPTED = words(
+    "subprocess.run subprocess.call subprocess.check_call subprocess.check_output subprocess.Popen"
+    " asyncio.create_subprocess_exec asyncio.subprocess.create_subprocess_exec"
 )
-MAY_VANISH = frozenset((*PROCESSES, "shlex.quote", "pipes.quote", ".format", ".join", "str", ".read", ".close",
-                        "shlex.join", "os.WEXITSTATUS", ".split", "list2cmdline", ".decode", ".strip", "repr"))  # fmt: skip
+MAY_VANISH = frozenset(
+    (
+        *PROCESSES,
+        "shlex.quote",
+        "pipes.quote",
+        ".format",
+        ".join",
+        "str",
+        ".read",
+        ".close",
+        "shlex.join",
+        "os.WEXITSTATUS",
+        ".split",
+        "list2cmdline",
+        ".decode",
+        ".strip",
+        "repr",
+    )
+)
 SINKS = PROCESSES | {".exec_command", ".create_subprocess_shell"}
 
 _OPERATORS = re.compile(r"[|&;<>`$(){}*?~\n]")
@@ -101,9 +112,13 @@ def _is_old_list(site: Site, node: ast.expr | None) -> bool:
                 targets = one.targets if isinstance(one, ast.Assign) else [one.target]
                 if any(isinstance(target, ast.Name) and target.id == node.id for target in targets):
                     return True
-            if isinstance(one, ast.arg) and one.arg == node.id and one.annotation is not None:
-                if ast.unparse(one.annotation).lower().startswith(("list[", "sequence[", "tuple[")):
-                    return True
+            if (
+                isinstance(one, ast.arg)
+                and one.arg == node.id
+                and one.annotation is not None
+                and ast.unparse(one.annotation).lower().startswith(("list[", "sequence[", "tuple["))
+            ):
+                return True
     return False
 
 

@@ -13,20 +13,12 @@ from typing import TypeGuard
 from deltaloom_server.security.finding import Span
 
 from ..constants import folded, negates
+from ..words import words
 from .site import Site, constant, keyword, matches
 
-_OUTSIDE = frozenset(
-    [
-        "os.environ",
-        "os.getenv",
-        "os.environ.get",
-        "getpass.getpass",
-        "keyring.get_password",
-        "decouple.config",
-        "environ.Env",
-        "django.conf.settings",
-        "flask.current_app.config",
-    ]
+_OUTSIDE = words(
+    "os.environ os.getenv os.environ.get getpass.getpass keyring.get_password decouple.config"
+    " environ.Env django.conf.settings flask.current_app.config"
 )
 _OUTSIDE_METHODS = frozenset({".get_secret", ".get_secret_value", ".get_password", ".getpass"})
 _ENVIRONMENT_NAME = re.compile(r"^[A-Z][A-Z0-9_]*$")
@@ -35,17 +27,26 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def from_outside(site: Site) -> str | None:
-    """S105, S106, S107, secrets: from the environment, a prompt, a vault, the settings; never another literal."""
+    """S105 to S107, secrets: from the environment, a prompt, a vault, the settings; never another literal."""
     old = {one.value for root in site.change.old for one in ast.walk(root) if isinstance(one, ast.Constant)}
     reads = False
     for node in site.change.added:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in old:
-            if not _ENVIRONMENT_NAME.match(node.value) and not _is_prompt(site, node):
-                return "It puts another literal in the place of the secret."
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value not in old
+            and not _ENVIRONMENT_NAME.match(node.value)
+            and not _is_prompt(site, node)
+        ):
+            return "It puts another literal in the place of the secret."
         reads = reads or _is_outside(site, node)
-        if isinstance(node, ast.Call) and site.name(node) in ("os.getenv", "os.environ.get", ".get"):
-            if len(node.args) > 1 and constant(node.args[1]) is not None:
-                return "It gives the secret a default."
+        if (
+            isinstance(node, ast.Call)
+            and site.name(node) in ("os.getenv", "os.environ.get", ".get")
+            and len(node.args) > 1
+            and constant(node.args[1]) is not None
+        ):
+            return "It gives the secret a default."
     if _is_still_written(site):
         return "The secret is still written in the code."
     if reads or (site.finding.rule == "S107" and _is_required(site)):
@@ -143,9 +144,19 @@ def mode(site: Site) -> str | None:
 
 
 _STAT = {
-    "S_IRWXU": 0o700, "S_IRUSR": 0o400, "S_IWUSR": 0o200, "S_IXUSR": 0o100, "S_IRWXG": 0o070, "S_IRGRP": 0o040,
-    "S_IWGRP": 0o020, "S_IXGRP": 0o010, "S_IRWXO": 0o007, "S_IROTH": 0o004, "S_IWOTH": 0o002, "S_IXOTH": 0o001,
-}  # fmt: skip
+    "S_IRWXU": 0o700,
+    "S_IRUSR": 0o400,
+    "S_IWUSR": 0o200,
+    "S_IXUSR": 0o100,
+    "S_IRWXG": 0o070,
+    "S_IRGRP": 0o040,
+    "S_IWGRP": 0o020,
+    "S_IXGRP": 0o010,
+    "S_IRWXO": 0o007,
+    "S_IROTH": 0o004,
+    "S_IWOTH": 0o002,
+    "S_IXOTH": 0o001,
+}
 
 
 def _mode_of(call: ast.Call) -> tuple[int, str] | None:
@@ -227,8 +238,19 @@ def autoescape(site: Site) -> str | None:
             isinstance(value, ast.Call) and site.name(value) == "jinja2.select_autoescape"
         ):
             return None
-        if matches(site.name(call), {"html.escape", "markupsafe.escape", "django.utils.html.escape", ".format_html",
-                                     ".conditional_escape", "flask.escape", ".format_html_join", ".escape"}):  # fmt: skip
+        if matches(
+            site.name(call),
+            {
+                "html.escape",
+                "markupsafe.escape",
+                "django.utils.html.escape",
+                ".format_html",
+                ".conditional_escape",
+                "flask.escape",
+                ".format_html_join",
+                ".escape",
+            },
+        ):
             return None
         filters = keyword(call, "default_filters")
         if filters is not None and any(

@@ -47,6 +47,11 @@ class Site:
         calls = [node for node in self.change.added if isinstance(node, ast.Call)]
         return tuple(sorted(calls, key=lambda node: self.after.end(node) - self.after.start(node)))
 
+    def new_calls(self, names: Collection[str]) -> tuple[ast.Call, ...]:
+        """Calls of these names in the new unit, whether added or not."""
+        calls = (one for root in self.change.new for one in ast.walk(root) if isinstance(one, ast.Call))
+        return tuple(call for call in calls if matches(self.name(call), names))
+
     @cached_property
     def new_imports(self) -> tuple[Binding, ...]:
         return added_bindings(self.change)
@@ -108,26 +113,31 @@ class Site:
 
     @cached_property
     def added_data(self) -> frozenset[str]:
-        """Variables that are read by what the change added, calls and other uses alike; a bare `_ = x` isn't."""
+        """Variables that are read by what the change added, and of assignments by those that are used."""
         found: set[str] = set()
+        read = self._read
         for node in self.change.added:
-            if isinstance(node, ast.Assign | ast.Expr) and isinstance(node.value, ast.Name | ast.Tuple):
-                continue
-            if isinstance(
-                node,
-                ast.Call
-                | ast.Subscript
-                | ast.BinOp
-                | ast.Compare
-                | ast.With
-                | ast.AsyncWith
-                | ast.Return
-                | ast.For,
-            ):
-                head = node.items if isinstance(node, ast.With | ast.AsyncWith) else [node]
-                for part in head:
-                    found |= self.data(part, self.after)
+            if isinstance(node, ast.Assign):
+                targets = {
+                    one.id for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)
+                }
+                if not isinstance(node.value, ast.Name | ast.Tuple) and (not targets or targets & read):
+                    found |= self.data(node.value, self.after)
+            elif isinstance(node, ast.With | ast.AsyncWith):
+                found |= {name for item in node.items for name in self.data(item, self.after)}
+            elif isinstance(node, ast.Call | ast.Subscript | ast.BinOp | ast.Compare | ast.Return | ast.For):
+                found |= self.data(node, self.after)
         return frozenset(found)
+
+    @cached_property
+    def _read(self) -> frozenset[str]:
+        """Variables that the new unit reads anywhere."""
+        return frozenset(
+            one.id
+            for root in self.change.new
+            for one in ast.walk(root)
+            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
+        )
 
     def lost_data(self, node: ast.AST) -> frozenset[str]:
         """Variables that flowed into a removed expression and into nothing that was added."""
@@ -140,14 +150,8 @@ class Site:
             if isinstance(target, ast.Name)
         }
         gone = self.data(node, self.before) - self.added_data
-        still_read = {
-            one.id
-            for root in self.change.new
-            for one in ast.walk(root)
-            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
-        }
         # A local that only carried the value on may go when the value itself flows in.
-        return frozenset(name for name in gone if name not in aliases or name in still_read)
+        return frozenset(name for name in gone if name not in aliases or name in self._read)
 
     def assigned(self, name: str) -> Iterator[ast.expr]:
         """What the new unit assigns to a variable."""
@@ -156,9 +160,13 @@ class Site:
                 if isinstance(node, ast.Assign):
                     if any(isinstance(target, ast.Name) and target.id == name for target in node.targets):
                         yield node.value
-                elif isinstance(node, ast.AnnAssign | ast.NamedExpr):
-                    if isinstance(node.target, ast.Name) and node.target.id == name and node.value:
-                        yield node.value
+                elif (
+                    isinstance(node, ast.AnnAssign | ast.NamedExpr)
+                    and isinstance(node.target, ast.Name)
+                    and node.target.id == name
+                    and node.value
+                ):
+                    yield node.value
 
     def resolved(self, node: ast.expr) -> ast.expr:
         """A variable that the new unit assigns once, to what it is assigned; everything else as it is."""

@@ -9,36 +9,18 @@ import ast
 import re
 from collections.abc import Iterator
 
+from ..words import words
 from .processes import literal_text
 from .site import Site, matches
 
-EXECUTES = frozenset(
-    [
-        ".execute",
-        ".executemany",
-        ".fetch",
-        ".fetchrow",
-        ".fetchval",
-        ".fetch_all",
-        ".fetch_one",
-        ".fetch_val",
-        ".raw",
-        ".query",
-        ".scalar",
-        ".scalars",
-        ".scalar_one",
-        ".mogrify",
-        ".exec_driver_sql",
-        ".bindparams",
-        ".read_sql",
-        ".read_sql_query",
-        ".run",
-        ".all",
-        ".one",
-    ]
+EXECUTES = words(
+    ".execute .executemany .fetch .fetchrow .fetchval .fetch_all .fetch_one .fetch_val .raw .query"
+    " .scalar .scalars .scalar_one .mogrify .exec_driver_sql .bindparams .read_sql .read_sql_query"
+    " .run .all .one"
 )
-MAY_VANISH = frozenset((*EXECUTES, ".format", ".join", "str", ".replace", "int", "repr", ".escape_string",
-                        ".execute", ".strip"))  # fmt: skip
+MAY_VANISH = frozenset(
+    (*EXECUTES, ".format", ".join", "str", ".replace", "int", "repr", ".escape_string", ".execute", ".strip")
+)
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 _PLACEHOLDER = re.compile(r"\?|%s|%\(\w+\)s|:\w+|\$\d+|@\w+")
 
@@ -102,9 +84,13 @@ def _unchanged_executes(site: Site) -> Iterator[ast.Call]:
     """`db.execute(query, values)` that was written so already, in which only the variables are new."""
     for root in site.change.new:
         for node in ast.walk(root):
-            if isinstance(node, ast.Call) and matches(site.name(node), EXECUTES) and node.args:
-                if isinstance(node.args[0], ast.Name):
-                    yield node
+            if (
+                isinstance(node, ast.Call)
+                and matches(site.name(node), EXECUTES)
+                and node.args
+                and isinstance(node.args[0], ast.Name)
+            ):
+                yield node
 
 
 def _parts(site: Site, calls: list[ast.Call]) -> tuple[list[str], list[ast.AST]]:
@@ -178,7 +164,7 @@ def _flows(site: Site, node: ast.AST, value: ast.expr) -> bool:
 
 
 def _is_known(site: Site, value: ast.expr, texts: list[str]) -> bool:
-    """A name that can't be a parameter but is of a fixed set, or a constant of the module, now written out."""
+    """A name that can't be a parameter but is of a fixed set, or a constant of the module, written out."""
     if isinstance(value, ast.Name):
         for node in site.before.tree.body:
             if isinstance(node, ast.Assign) and any(ast.unparse(one) == value.id for one in node.targets):
@@ -197,23 +183,29 @@ def _contains(node: ast.AST, value: ast.expr) -> bool:
 
 
 def _is_identifier(site: Site, value: ast.expr) -> bool:
-    """A table's or column's name can't be a parameter: it must be looked up in, or tested against, a fixed set
-    that the change brings, or be quoted by the driver."""
+    """A table's or column's name can't be a parameter: it must be looked up in, or tested against, a fixed
+    set that the change brings, or be quoted by the driver."""
     wanted = ast.dump(value)
     for node in site.change.added:
-        if isinstance(node, ast.Call) and matches(
-            site.name(node), {".Identifier", ".quote_identifier", "psycopg2.sql.Identifier"}
+        if (
+            isinstance(node, ast.Call)
+            and matches(site.name(node), {".Identifier", ".quote_identifier", "psycopg2.sql.Identifier"})
+            and any(ast.dump(one) == wanted for one in ast.walk(node))
         ):
-            if any(ast.dump(one) == wanted for one in ast.walk(node)):
-                return True
-        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.NotIn | ast.In):
-            if ast.dump(node.left) == wanted and isinstance(
-                node.comparators[0], ast.Set | ast.Tuple | ast.List | ast.Name
-            ):
-                return True
-        if isinstance(node, ast.Subscript) and isinstance(site.resolved(node.value), ast.Dict):
-            if any(ast.dump(one) == wanted for one in ast.walk(node.slice)):
-                return True
+            return True
+        if (
+            isinstance(node, ast.Compare)
+            and isinstance(node.ops[0], ast.NotIn | ast.In)
+            and ast.dump(node.left) == wanted
+            and isinstance(node.comparators[0], ast.Set | ast.Tuple | ast.List | ast.Name)
+        ):
+            return True
+        if (
+            isinstance(node, ast.Subscript)
+            and isinstance(site.resolved(node.value), ast.Dict)
+            and any(ast.dump(one) == wanted for one in ast.walk(node.slice))
+        ):
+            return True
     return False
 
 

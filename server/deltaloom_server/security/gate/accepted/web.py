@@ -9,31 +9,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator
 
+from ..words import words
 from .site import Site, constant, keyword, matches
 
 _DIGESTS = frozenset({"hmac.compare_digest", "secrets.compare_digest", ".constant_time_compare"})
-_CONTAINS = frozenset(
-    {
-        ".is_relative_to",
-        ".relative_to",
-        "os.path.commonpath",
-        ".secure_filename",
-        ".safe_join",
-        ".send_from_directory",
-    }
+_CONTAINS = words(
+    ".is_relative_to .relative_to os.path.commonpath .secure_filename .safe_join .send_from_directory"
 )
-_HOSTS = frozenset(
-    {".url_has_allowed_host_and_scheme", ".is_safe_url", ".url_for", ".urlparse", ".urlsplit", ".reverse"}
-)
-_SLOW_HASHES = frozenset(
-    {
-        "hashlib.scrypt",
-        "hashlib.pbkdf2_hmac",
-        ".hashpw",
-        ".PasswordHasher",
-        ".generate_password_hash",
-        ".make_password",
-    }
+_HOSTS = words(".url_has_allowed_host_and_scheme .is_safe_url .url_for .urlparse .urlsplit .reverse")
+_SLOW_HASHES = words(
+    "hashlib.scrypt hashlib.pbkdf2_hmac .hashpw .PasswordHasher .generate_password_hash .make_password"
 )
 _DRAWN = frozenset(
     {"os.urandom", "secrets.token_bytes", "secrets.token_hex", "secrets.token_urlsafe", ".generate_key"}
@@ -57,9 +42,9 @@ def token(site: Site) -> str | None:
     """DL102: the signature is verified, with algorithms that are written out."""
     for call in site.replacements({".decode"}):
         text = ast.unparse(call)
-        algorithms = keyword(call, "algorithms")
-        names = [one.lower() for one in _texts(algorithms)]
-        if names and "none" not in names and "False" not in text and len(call.args) + len(call.keywords) >= 3:
+        given = keyword(call, "algorithms") or (call.args[2] if len(call.args) > 2 else None)
+        names = [one.lower() for one in _texts(given)]
+        if names and "none" not in names and "False" not in text:
             return None
     return "It doesn't verify the signature with algorithms that are written out."
 
@@ -135,6 +120,15 @@ def cookie(site: Site) -> str | None:
     return "It doesn't set secure=True and httponly=True."
 
 
+def query(site: Site) -> str | None:
+    """DL109: a fixed query with the value as a variable (lxml), or the value escaped for LDAP."""
+    for call in site.replacements({".xpath", ".XPath", ".find", ".findall"}):
+        if call.args and _is_fixed(site.resolved(call.args[0])) and call.keywords:
+            return None
+    escaped = calls({".escape_filter_chars", ".escape_dn_chars", ".filter_format", ".escape_rdn"}, "")
+    return None if escaped(site) is None else "It doesn't escape the value for the query's language."
+
+
 def calls(names: Collection[str], what: str) -> _Calls:
     """The change adds a call of one of these names, on what flowed into the weakness."""
     return _Calls(frozenset(names), what)
@@ -145,16 +139,22 @@ class _Calls:
         self._names, self._what = names, what
 
     def __call__(self, site: Site) -> str | None:
-        values = site.data(site.sink, site.before) if site.sink is not None else frozenset()
+        """What is passed to the added call stood in the code that went."""
+        went = {
+            ast.dump(one)
+            for node in site.change.removed
+            for one in ast.walk(node)
+            if isinstance(one, ast.expr)
+        }
         for call in site.replacements(self._names):
-            if not values or site.data(call, site.after):
+            if any(ast.dump(one) in went and not isinstance(one, ast.Constant) for one in call.args):
                 return None
         return self._what
 
 
 def template(site: Site) -> str | None:
     """DL110: the template is fixed, values come in as variables."""
-    for call in site.replacements(
+    for call in site.new_calls(
         {".render_template_string", ".render_template", ".from_string", ".Template", ".render"}
     ):
         first = site.resolved(call.args[0]) if call.args else None
@@ -174,7 +174,7 @@ def unlogged(site: Site) -> str | None:
         for one in site.change.removed
         if isinstance(one, ast.Name | ast.Attribute | ast.Call) and site.touches(one)
     ]
-    return None if lost and site.added_calls or _answers(site) else "It no longer says anything there."
+    return None if (lost and site.added_calls) or _answers(site) else "It no longer says anything there."
 
 
 def _answers(site: Site) -> bool:
