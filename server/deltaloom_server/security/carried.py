@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from deltaloom_server.positions import content_length
-from deltaloom_server.security.finding import Finding, Inspection, Span, identify
+from deltaloom_server.security.finding import UNUSED_SUPPRESSION, Finding, Inspection, Span, identify
 
 
 def carry(earlier: Inspection, before: Sequence[str], quick: Inspection, now: Sequence[str]) -> Inspection:
@@ -19,7 +19,15 @@ def carry(earlier: Inspection, before: Sequence[str], quick: Inspection, now: Se
 
     `before` and `now` are the lines of the two texts.
     """
-    slow = [one for one in earlier.findings if not set(one.scanners) & set(quick.scanners)]
+    seen = set(quick.scanners)
+    told = {one.identity for one in quick.findings}
+    slow = [
+        one
+        for one in earlier.findings
+        if not set(one.scanners) & seen
+        # Whether a comment suppresses nothing is known only when all have looked.
+        or (one.rule == UNUSED_SUPPRESSION and one.identity not in told)
+    ]
     if not slow:
         return quick
     places: dict[str, list[int]] = {}

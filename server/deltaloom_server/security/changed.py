@@ -54,15 +54,19 @@ class Revision:
         """Is there anything to compare with?"""
         return self._blobs is not None
 
+    def is_unchanged(self, relative: str, text: str) -> bool:
+        """Is it the very text that the revision has, or is there no revision? Quick."""
+        if self._blobs is None:
+            return True
+        name = self._blobs.get(relative)
+        return name is not None and name == _blob_name(text, len(name))
+
     def changed_lines(self, relative: str, text: str) -> tuple[tuple[int, int], ...]:
         """Runs of lines that the revision hasn't; none where there is no revision."""
-        if self._blobs is None:
+        if self.is_unchanged(relative, text):
             return ()
-        name = self._blobs.get(relative)
-        if name is None:
+        if self._blobs is None or relative not in self._blobs:
             return changed_lines(None, text)
-        if name == _blob_name(text, len(name)):
-            return ()
         return changed_lines(text_at(self._root, relative, self._revision), text)
 
 

@@ -17,11 +17,19 @@ import platformdirs
 
 from deltaloom_server.logs import get_logger
 from deltaloom_server.security.analysis.messages import ScanResult
+from deltaloom_server.security.finding import Inspection
 
-_FORMAT = 1
+_FORMAT = 2
 _BATCH = 500
 _MOST_ENTRIES = 200_000
 _LOG = get_logger("findings")
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """What the scanners said of a text, and what became of it without looking for credentials."""
+
+    result: ScanResult
+    inspection: Inspection
 
 
 def default_path() -> Path:
@@ -34,12 +42,12 @@ class FindingCache:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._decoder = msgspec.msgpack.Decoder(ScanResult)
+        self._decoder = msgspec.msgpack.Decoder(Remembered)
         self._connection: sqlite3.Connection | None = None
 
-    def find(self, keys: Sequence[bytes]) -> dict[bytes, ScanResult]:
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Remembered]:
         """What is known under these keys."""
-        found: dict[bytes, ScanResult] = {}
+        found: dict[bytes, Remembered] = {}
         with self._opened() as connection:
             if connection is None:
                 return {}
@@ -53,7 +61,7 @@ class FindingCache:
                         found[key] = self._decoder.decode(value)
         return found
 
-    def keep(self, results: Mapping[bytes, ScanResult]) -> None:
+    def keep(self, results: Mapping[bytes, Remembered]) -> None:
         """Remember these; the oldest leave when there are too many."""
         rows = [(key, msgspec.msgpack.encode(result)) for key, result in results.items()]
         with self._opened() as connection:

@@ -21,7 +21,7 @@ from deltaloom_server.security.analysis.messages import ScanResult, ScanText
 from deltaloom_server.security.analysis.pool import AnalysisPool
 from deltaloom_server.security.assemble import assemble
 from deltaloom_server.security.finding import Finding, Inspection, Scanner, Unscanned
-from deltaloom_server.security.finding_cache import FindingCache
+from deltaloom_server.security.finding_cache import FindingCache, Remembered
 from deltaloom_server.security.languages import scanners_for
 from deltaloom_server.security.scanners import ruff, semgrep
 from deltaloom_server.security.source_text import read_source
@@ -33,6 +33,7 @@ _SLICE = 400
 _QUICK: tuple[Scanner, ...] = ("ruff", "deltaloom")
 _QUICK_SECONDS = 2.0
 _FULL_SECONDS = 20.0
+_WHOLE_SECONDS = 120.0
 
 Lines = tuple[tuple[int, int], ...]
 """First and last numbers (from 0) of runs of lines."""
@@ -83,11 +84,15 @@ class Inspector:
         chosen = _without_secrets(path)
         key = _key(path, text, chosen)
         secrets = asyncio.create_task(self.secrets(path, text, lines))
-        result = (await self._run(lambda: self._cache.find([key]))).get(key)
-        if result is None:
+        known = (await self._run(lambda: self._cache.find([key]))).get(key)
+        if known is None:
             result = await self._scan_text(path, text, chosen, _FULL_SECONDS)
-            await self._keep({key: result})
-        return _assembled(path, text, result, await secrets, chosen)
+            known = Remembered(result, _assembled(path, text, result, None, chosen))
+            await self._keep({key: known})
+        found = await secrets
+        if not found.findings and not found.unscanned:
+            return _moved(known.inspection, path)
+        return _assembled(path, text, known.result, found, chosen)
 
     async def files(
         self, targets: Sequence[Target], max_bytes: int, progress: Progress = lambda done, total: None
@@ -102,17 +107,18 @@ class Inspector:
                 yield Inspected(target, "", _refused(target, reason))
             known = await self._run(lambda files=files: self._cache.find([f.key for f in files]))  # type: ignore[misc]
             self.cached += len(known)
-            fresh: dict[bytes, ScanResult] = {}
+            fresh: dict[bytes, Remembered] = {}
             for file in files:
-                if (result := known.get(file.key)) is not None:
+                if (hit := known.get(file.key)) is not None:
                     done += 1
-                    yield _inspected(file, result)
+                    yield Inspected(file.target, file.text, _moved(hit.inspection, file.target.path))
             progress(done, len(targets))
             async for file, result in self._scan_files([f for f in files if f.key not in known]):
                 done += 1
-                fresh[file.key] = result
+                inspection = _assembled(file.target.path, file.text, result, None, file.scanners)
+                fresh[file.key] = Remembered(result, inspection)
                 progress(done, len(targets))
-                yield _inspected(file, result)
+                yield Inspected(file.target, file.text, inspection)
             await self._keep(fresh)
 
     async def secrets(self, path: str, text: str, lines: Lines) -> ScanResult:
@@ -133,12 +139,14 @@ class Inspector:
 
     async def _scan_files(self, files: Sequence[_File]) -> AsyncIterator[tuple[_File, ScanResult]]:
         """ruff and semgrep take all files at once, the analysis processes one after another."""
-        whole = [
-            asyncio.create_task(scan([Path(f.target.absolute) for f in files if scanner in f.scanners]))
-            for scanner, scan in (("ruff", ruff.scan_files), ("semgrep", semgrep.scan_files))
-            if any(scanner in file.scanners for file in files)
-        ]
-        single = {asyncio.create_task(self._scan_inside(file)): file for file in files}
+        whole: list[asyncio.Task[dict[Path, ScanResult]]] = []
+        for scanner, scan in (("ruff", ruff.scan_files), ("semgrep", semgrep.scan_files)):
+            paths = [Path(file.target.absolute) for file in files if scanner in file.scanners]
+            if paths:
+                whole.append(asyncio.create_task(scan(paths, seconds=_WHOLE_SECONDS + 2 * len(paths))))
+        single: dict[asyncio.Task[ScanResult], _File] = {
+            asyncio.create_task(self._scan_inside(file)): file for file in files
+        }
         try:
             others = await asyncio.gather(*whole)
             waiting = set(single)
@@ -159,9 +167,9 @@ class Inspector:
             return ScanResult(())
         return await self._pool.scan(ScanText(file.target.path, file.text, inside), seconds=_FULL_SECONDS)
 
-    async def _keep(self, results: dict[bytes, ScanResult]) -> None:
+    async def _keep(self, results: dict[bytes, Remembered]) -> None:
         """What a scanner failed at is tried again the next time."""
-        sound = {key: one for key, one in results.items() if not any(u.failed for u in one.unscanned)}
+        sound = {key: one for key, one in results.items() if not any(u.failed for u in one.result.unscanned)}
         if sound:
             await self._run(lambda: self._cache.keep(sound))
 
@@ -220,18 +228,20 @@ def _at(result: ScanResult, path: str) -> ScanResult:
     )
 
 
+def _moved(inspection: Inspection, path: str) -> Inspection:
+    """An inspection as that of the file at `path`: a remembered one may come from an equal file elsewhere."""
+    if inspection.path == path:
+        return inspection
+    there = _at(ScanResult(inspection.findings, inspection.unscanned), path)
+    return msgspec.structs.replace(inspection, path=path, findings=there.findings, unscanned=there.unscanned)
+
+
 def _assembled(
-    path: str, text: str, result: ScanResult, secrets: ScanResult, scanners: tuple[Scanner, ...]
+    path: str, text: str, result: ScanResult, secrets: ScanResult | None, scanners: tuple[Scanner, ...]
 ) -> Inspection:
-    looked: tuple[Scanner, ...] = (*scanners, "secrets") if secrets.findings else scanners
-    return assemble(path, text, [_at(result, path), secrets], looked)
-
-
-def _inspected(file: _File, result: ScanResult) -> Inspected:
-    path = file.target.path
-    return Inspected(
-        file.target, file.text, _assembled(path, file.text, result, ScanResult(()), file.scanners)
-    )
+    if secrets is None:
+        return assemble(path, text, [_at(result, path)], scanners)
+    return assemble(path, text, [_at(result, path), secrets], (*scanners, "secrets"))
 
 
 def _refused(target: Target, reason: str) -> Inspection:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("ruff", "bandit", "detect-secrets", "semgrep")
-_OWN = ("scanners", "rules", "rules.py", "languages.py", "analysis")
+_OWN = ("scanners", "rules", "suppressions", "analysis", "assemble.py", "finding.py", "languages.py")
 
 
 @cache

@@ -142,6 +142,8 @@ class WorkspaceFindings:
         if found is None or not text:
             return inspected.inspection
         revision, relative = revisions[found[0].real], found[1]
+        if revision.is_unchanged(relative, text):
+            return inspected.inspection
         lines = await self._in_thread(lambda: revision.changed_lines(relative, text))
         if not lines:
             return inspected.inspection
