@@ -34,7 +34,10 @@ BAD = [
     (LINE, "    try:\n        data = yaml.safe_load(s)\n    except BaseException:\n        return None\n"),
     (
         LINE,
-        "    try:\n        data = yaml.safe_load(s)\n    except (ValueError, Exception):\n        data = {}\n",
+        (
+            "    try:\n        data = yaml.safe_load(s)\n"
+            "    except (ValueError, Exception):\n        data = {}\n"
+        ),
     ),
     (LINE, "    try:\n        data = yaml.safe_load(s)\n    except ValueError:\n        pass\n"),
     (LINE, "    try:\n        data = yaml.safe_load(s)\n    finally:\n        return None\n"),
@@ -88,8 +91,14 @@ def test_a_change_of_what_runs_is_refused(bench: Bench, old: str, new: str) -> N
 def test_the_whole_body_is_not_replaced(bench: Bench) -> None:
     one = bench("S506", TEXT)
     body = one.text[one.text.index("    if not s:") : one.text.index("\n\ndef check")]
-    for new in ("    pass\n", "    ...\n", "    return None\n", "    raise NotImplementedError\n", "    raise ValueError(s)\n",
-                "    return yaml.safe_load(s)\n"):  # fmt: skip
+    for new in (
+        "    pass\n",
+        "    ...\n",
+        "    return None\n",
+        "    raise NotImplementedError\n",
+        "    raise ValueError(s)\n",
+        "    return yaml.safe_load(s)\n",
+    ):
         assert one.put(body, new).objections, new
 
 

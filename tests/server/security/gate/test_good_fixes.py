@@ -20,7 +20,10 @@ GOOD = [
     ),
     (
         "S602",
-        "import subprocess\n\n\ndef run(name):\n    subprocess.run(f'git show {name}', shell=True, check=True)\n",
+        (
+            "import subprocess\n\n\ndef run(name):\n"
+            "    subprocess.run(f'git show {name}', shell=True, check=True)\n"
+        ),
         "subprocess.run(f'git show {name}', shell=True, check=True)",
         "subprocess.run(['git', 'show', name], check=True)",
     ),
@@ -38,7 +41,10 @@ GOOD = [
     ),
     (
         "S301",
-        "import json\nimport pickle\n\n\ndef load(path):\n    with open(path, 'rb') as f:\n        return pickle.load(f)\n",
+        (
+            "import json\nimport pickle\n\n\ndef load(path):\n"
+            "    with open(path, 'rb') as f:\n        return pickle.load(f)\n"
+        ),
         "pickle.load(f)",
         "json.load(f)",
     ),
@@ -70,7 +76,10 @@ GOOD = [
     ),
     (
         "S105",
-        "import os\n\n\ndef dial():\n    password = 'hunter2'\n    return connect(password)\n\n\ndef connect(p): ...\n",
+        (
+            "import os\n\n\ndef dial():\n    password = 'hunter2'\n"
+            "    return connect(password)\n\n\ndef connect(p): ...\n"
+        ),
         "'hunter2'",
         "os.environ['DB_PASSWORD']",
     ),

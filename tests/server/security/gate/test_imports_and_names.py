@@ -14,7 +14,10 @@ from deltaloom_server.security.gate.workspace import Workspace
 
 Bench = Callable[..., Any]
 
-TEXT = "import random\nimport os\n\n\ndef token(n):\n    return random.randint(0, n)\n\n\ndef home():\n    return os.getcwd()\n"
+TEXT = (
+    "import random\nimport os\n\n\ndef token(n):\n    return random.randint(0, n)\n\n"
+    "\ndef home():\n    return os.getcwd()\n"
+)
 OLD = "random.randint(0, n)"
 
 
@@ -156,8 +159,17 @@ def test_what_the_standard_library_has_is_known() -> None:
     assert is_standard("xml.sax.saxutils")
     assert not is_standard("telnetlib")
     assert not is_standard("requests")
-    for there in ("secrets.choice", "os.path.join", "xml.etree.ElementTree.parse", "hashlib.scrypt", "ssl.TLSVersion.TLSv1_2",
-                  "urllib.parse.quote", "concurrent.futures", "subprocess.run", "tempfile.NamedTemporaryFile"):  # fmt: skip
+    for there in (
+        "secrets.choice",
+        "os.path.join",
+        "xml.etree.ElementTree.parse",
+        "hashlib.scrypt",
+        "ssl.TLSVersion.TLSv1_2",
+        "urllib.parse.quote",
+        "concurrent.futures",
+        "subprocess.run",
+        "tempfile.NamedTemporaryFile",
+    ):
         assert missing_attribute(there) == "", there
     for absent in (
         "secrets.choose",

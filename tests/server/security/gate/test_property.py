@@ -17,7 +17,7 @@ from deltaloom_server.security.gate.change import Change, region_of, unit_at
 from deltaloom_server.security.gate.judging import change_of
 from deltaloom_server.security.proposal import Edit, Proposal, apply_edits
 
-MODULES = [textwrap.__file__, random.__file__,            str(Path(ast.__file__).parent / "urllib" / "parse.py")]  # fmt: skip
+MODULES = [textwrap.__file__, random.__file__, str(Path(ast.__file__).parent / "urllib" / "parse.py")]
 
 
 def _objections(source: Source, finding: Finding, edits: tuple[Edit, ...]) -> list[str] | None:

@@ -36,7 +36,10 @@ def test_the_same_weakness_on_another_line_of_the_function_is_still_there(bench:
 
 
 def test_of_two_in_a_function_one_may_be_fixed(bench: Bench) -> None:
-    text = "import yaml\n\n\ndef load(s, t):\n    a = yaml.load(s)  # <- S506\n    b = yaml.load(t)\n    return a, b\n"
+    text = (
+        "import yaml\n\n\ndef load(s, t):\n    a = yaml.load(s)  # <- S506\n"
+        "    b = yaml.load(t)\n    return a, b\n"
+    )
     one = bench("S506", text)
     assert one.put("yaml.load(s)", "yaml.safe_load(s)").objections == ()
     assert one.put("yaml.load(t)", "yaml.safe_load(t)").objections

@@ -125,7 +125,10 @@ def test_a_string_that_swallows_what_follows_is_refused(bench: Bench) -> None:
 
 
 def test_the_innermost_function_is_the_unit(bench: Bench) -> None:
-    text = "import yaml\n\n\ndef outer(s):\n    x = 1\n\n    def inner(t):\n        return yaml.load(t)\n\n    return inner(s), x\n"
+    text = (
+        "import yaml\n\n\ndef outer(s):\n    x = 1\n\n    def inner(t):\n"
+        "        return yaml.load(t)\n\n    return inner(s), x\n"
+    )
     one = bench("S506", text)
     assert one.put("yaml.load", "yaml.safe_load").objections == ()
     assert any("outside" in o for o in one.put("yaml.load", "yaml.safe_load", ("x = 1", "x = 2")).objections)

@@ -14,12 +14,19 @@ SHELL = (
     "import subprocess\n\n\ndef run(name):\n    subprocess.run(f'git show {name}', shell=True, check=True)\n"
 )
 RUN = "subprocess.run(f'git show {name}', shell=True, check=True)"
-SQL = "def find(db, name, n):\n    q = f\"SELECT a FROM t WHERE b = '{name}' LIMIT {n}\"\n    return db.execute(q).fetchall()\n"
+SQL = (
+    "def find(db, name, n):\n"
+    "    q = f\"SELECT a FROM t WHERE b = '{name}' LIMIT {n}\"\n"
+    "    return db.execute(q).fetchall()\n"
+)
 SQL_ALL = "q = f\"SELECT a FROM t WHERE b = '{name}' LIMIT {n}\"\n    return db.execute(q).fetchall()"
 GET = "import requests\n\n\ndef get(u, p):\n    return requests.get(u, params=p).json()\n"
 EVAL = "import ast\nimport json\n\n\ndef value(text):\n    return eval(text)\n"
 HASH = "import hashlib\n\n\ndef h(b):\n    return hashlib.md5(b).hexdigest()\n"
-SECRET = "import os\n\n\ndef dial():\n    password = 'hunter2'\n    return connect(password)\n\n\ndef connect(p): ...\n"
+SECRET = (
+    "import os\n\n\ndef dial():\n    password = 'hunter2'\n"
+    "    return connect(password)\n\n\ndef connect(p): ...\n"
+)
 MODE = "import os\n\n\ndef share(p):\n    os.chmod(p, 0o775)\n"
 PICKLE = "import json\nimport pickle\n\n\ndef load(f):\n    return pickle.load(f)\n"
 RANDOM = "import random\nimport secrets\n\n\ndef token(n):\n    return random.randint(0, n)\n"
@@ -68,10 +75,21 @@ CHEATS = [
     ("S608", SQL, SQL_ALL, 'return db.execute("DELETE FROM t WHERE b = ? LIMIT ?", (name, n)).fetchall()'),
     ("S608", SQL, SQL_ALL, 'return db.fetch("SELECT a FROM t WHERE b = ? LIMIT ?", ("", n))'),
     ("S608", SQL, SQL_ALL, "return []"),
-    ("S608", SQL, "f\"SELECT a FROM t WHERE b = '{name}' LIMIT {n}\"",
-     "'SEL' + f\"ECT a FROM t WHERE b = '{name}' LIMIT {n}\""),
-    ("S608", SQL, SQL_ALL,
-     "a, b = 'SELECT a FROM t WHERE b = ', ' LIMIT '\n    q = a + name + b + str(n)\n    return db.execute(q).fetchall()"),
+    (
+        "S608",
+        SQL,
+        "f\"SELECT a FROM t WHERE b = '{name}' LIMIT {n}\"",
+        "'SEL' + f\"ECT a FROM t WHERE b = '{name}' LIMIT {n}\"",
+    ),
+    (
+        "S608",
+        SQL,
+        SQL_ALL,
+        (
+            "a, b = 'SELECT a FROM t WHERE b = ', ' LIMIT '\n    q = a + name + b + str(n)\n"
+            "    return db.execute(q).fetchall()"
+        ),
+    ),
     ("S608", SQL, "'{name}'", "'{name.replace(chr(39), str())}'"),
     # Timeouts that aren't, other requests.
     ("S113", GET, "params=p", "params=p, timeout=None"),
@@ -82,7 +100,12 @@ CHEATS = [
     ("S113", GET, "params=p", "params=p, timeout=0"),
     ("S113", GET, "params=p", "timeout=10"),
     ("S113", GET, "get(u, params=p)", "head(u, params=p, timeout=10)"),
-    ("S113", GET, "return requests.get(u, params=p)", "t = None\n    return requests.get(u, params=p, timeout=t)"),
+    (
+        "S113",
+        GET,
+        "return requests.get(u, params=p)",
+        "t = None\n    return requests.get(u, params=p, timeout=t)",
+    ),
     ("S113", GET, "requests.get(u, params=p).json()", "{}"),
     # Evaluation by another name.
     ("S307", EVAL, "eval(text)", "text"),
@@ -129,8 +152,12 @@ CHEATS = [
     ("S110", SWALLOW, "        pass", "        x = 1"),
     ("S110", SWALLOW, "except Exception:\n        pass", "finally:\n        return None"),
     ("S110", SWALLOW, "except Exception", "except BaseException"),
-    ("S110", SWALLOW, "    try:\n        return f()\n    except Exception:\n        pass",
-     "    import contextlib\n    with contextlib.suppress(Exception):\n        return f()"),
+    (
+        "S110",
+        SWALLOW,
+        "    try:\n        return f()\n    except Exception:\n        pass",
+        "    import contextlib\n    with contextlib.suppress(Exception):\n        return f()",
+    ),
     ("S108", TMP, "'/tmp/x'", "'/var' + '/x'"),
     ("S108", TMP, "'/tmp/x'", "'/t' 'mp/x'"),
     ("S108", TMP, "'/tmp/x'", "'x'"),
@@ -147,7 +174,7 @@ CHEATS = [
     ("S101", ASSERT, "assert user.admin\n", "if user.admin:\n        pass\n"),
     ("S101", ASSERT, "assert user.admin\n    return", "return"),
     ("S101", ASSERT, "assert user.admin\n", "if not user:\n        raise ValueError\n"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("rule", "text", "old", "new"), CHEATS)
@@ -167,7 +194,10 @@ def test_a_rule_without_an_entry_still_wants_a_call_in_the_place(bench: Bench) -
 
 
 def test_other_calls_of_the_function_stay(bench: Bench) -> None:
-    text = "import yaml\n\n\ndef load(s, log):\n    log.info(s)\n    check(s)\n    return yaml.load(s)\n\n\ndef check(s): ...\n"
+    text = (
+        "import yaml\n\n\ndef load(s, log):\n    log.info(s)\n    check(s)\n"
+        "    return yaml.load(s)\n\n\ndef check(s): ...\n"
+    )
     one = bench("S506", text)
     assert one.put("yaml.load", "yaml.safe_load").objections == ()
     for lost in ("    log.info(s)\n", "    check(s)\n"):

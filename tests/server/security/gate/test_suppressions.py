@@ -21,11 +21,32 @@ def other(s):
 """
 
 MARKS = [
-    "# nosec", "# NOSEC", "#nosec B506", "# nosec: B506", "# noqa", "# noqa: S506", "# NoQA : S506", "#noqa:S506",
-    "# ruff: noqa", "# ruff: noqa: S506", "# flake8: noqa", "# nosemgrep", "# nosem: rule", "# pragma: allowlist secret",
-    "# pragma: whitelist secret", "# type: ignore # nosec", "# NOSONAR", "# lgtm [py/x]", "# pylint: disable=all",
-    "# skipcq", "# codeql[py/x]", "# deltaloom: ignore", "# gitleaks:allow", "# n\u200bosec", "# ｎｏｓｅｃ",
-]  # fmt: skip
+    "# nosec",
+    "# NOSEC",
+    "#nosec B506",
+    "# nosec: B506",
+    "# noqa",
+    "# noqa: S506",
+    "# NoQA : S506",
+    "#noqa:S506",
+    "# ruff: noqa",
+    "# ruff: noqa: S506",
+    "# flake8: noqa",
+    "# nosemgrep",
+    "# nosem: rule",
+    "# pragma: allowlist secret",
+    "# pragma: whitelist secret",
+    "# type: ignore # nosec",
+    "# NOSONAR",
+    "# lgtm [py/x]",
+    "# pylint: disable=all",
+    "# skipcq",
+    "# codeql[py/x]",
+    "# deltaloom: ignore",
+    "# gitleaks:allow",
+    "# n\u200bosec",
+    "# ｎｏｓｅｃ",
+]
 
 
 @pytest.mark.parametrize("mark", MARKS)

@@ -35,7 +35,12 @@ TRICKS = [
     ("S506", YAML, "return yaml.load(s)", "import yaml as json\n    return json.load(s)"),
     ("S506", YAML, "return yaml.load(s)", "def inner(t):\n        return yaml.load(t)\n    return inner(s)"),
     ("S506", YAML, "return yaml.load(s)", "import functools\n    return functools.partial(yaml.load, s)()"),
-    ("S506", YAML, "return yaml.load(s)", "import importlib\n    return importlib.import_module('yaml').load(s)"),
+    (
+        "S506",
+        YAML,
+        "return yaml.load(s)",
+        "import importlib\n    return importlib.import_module('yaml').load(s)",
+    ),
     ("S506", YAML, "return yaml.load(s)", "import operator\n    return operator.attrgetter('load')(yaml)(s)"),
     ("S506", YAML, "return yaml.load(s)", "import sys\n    return sys.modules['yaml'].load(s)"),
     ("S506", YAML, "yaml.load(s)", "yaml.load(s, **{'Loader': yaml.Loader})"),
@@ -47,7 +52,12 @@ TRICKS = [
     ("S602", SHELL, "shell=True", "shell=c is not None"),
     ("S602", SHELL, "shell=True", "**{'shell': True}"),
     ("S602", SHELL, "shell=True", "**dict(shell=True)"),
-    ("S602", SHELL, "return subprocess.run(c, shell=True)", "s = True\n    return subprocess.run(c, shell=s)"),
+    (
+        "S602",
+        SHELL,
+        "return subprocess.run(c, shell=True)",
+        "s = True\n    return subprocess.run(c, shell=s)",
+    ),
     ("S602", SHELL, "subprocess.run(c, shell=True)", "subprocess.run(['sh', '-c', c])"),
     ("S602", SHELL, "subprocess.run(c, shell=True)", "subprocess.run(['/bin/bash', '-c', c], check=True)"),
     ("S602", SHELL, "subprocess.run(c, shell=True)", "subprocess.run(c)"),
@@ -82,15 +92,29 @@ TRICKS = [
     ("S501", VERIFY, "verify=False", "verify=bool('')"),
     ("S501", VERIFY, "verify=False", "verify=u == ''"),
     ("S501", VERIFY, "verify=False", "**{'verify': False}"),
-    ("S501", VERIFY, "return requests.get(u, verify=False", "check = False\n    return requests.get(u, verify=check"),
-    ("S501", VERIFY, "return requests.get(u, verify=False, timeout=5)",
-     "s = requests.Session()\n    s.verify = False\n    return s.get(u, timeout=5)"),
+    (
+        "S501",
+        VERIFY,
+        "return requests.get(u, verify=False",
+        "check = False\n    return requests.get(u, verify=check",
+    ),
+    (
+        "S501",
+        VERIFY,
+        "return requests.get(u, verify=False, timeout=5)",
+        "s = requests.Session()\n    s.verify = False\n    return s.get(u, timeout=5)",
+    ),
     ("S301", PICKLE, "pickle.loads(b)", "pickle._loads(b)"),
     ("S301", PICKLE, "return pickle.loads(b)", "import dill\n    return dill.loads(b)"),
-    ("S301", PICKLE, "return pickle.loads(b)", "import io\n    return pickle._Unpickler(io.BytesIO(b)).load()"),
+    (
+        "S301",
+        PICKLE,
+        "return pickle.loads(b)",
+        "import io\n    return pickle._Unpickler(io.BytesIO(b)).load()",
+    ),
     ("S301", PICKLE, "return pickle.loads(b)", "f = pickle.loads\n    return f(b)"),
     ("S301", PICKLE, "return pickle.loads(b)", "import json\n    return json.loads(b, object_hook=build)"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("rule", "text", "old", "new"), TRICKS)
