@@ -17,7 +17,7 @@ from typing import Any
 
 MOST_BYTES = 1 << 20
 _SHOWN = 6
-_SECURITY = re.compile(r"(?:ALL|S\d{0,3}|B\d{1,3})\Z")
+_SECURITY = re.compile(r"(?:ALL|S\d{0,3})\Z")
 _SEPARATORS = re.compile(r"[\s,]+")
 
 
@@ -57,7 +57,7 @@ def _bandit(settings: Mapping[str, object]) -> Iterator[str]:
         yield f"has bandit run nothing but {_listed(tests)}"
     if excluded := [*_strings(settings.get("exclude")), *_strings(settings.get("exclude_dirs"))]:
         yield f"keeps bandit away from {_listed(excluded)}"
-    if "ignore-nosec" not in settings and (level := _strings(settings.get("level"))):
+    if (level := _strings(settings.get("level"))) not in ([], ["1"]):
         yield f"has bandit leave out what is less severe than level {_listed(level)}"
     for key, value in settings.items():
         if isinstance(value, dict) and (files := _strings(value.get("skips"))):

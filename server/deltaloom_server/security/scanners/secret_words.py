@@ -7,7 +7,6 @@ left alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -18,6 +17,8 @@ from detect_secrets.util.filetype import FileType, determine_file_type
 from deltaloom_server.security.scanners.secret_filters import is_password
 
 KIND: Final = "Secret Keyword"
+
+Patterns = tuple[tuple[re.Pattern[str], int], ...]
 
 _WORD = re.compile(r"key|pass|pwd|secret|contrase", re.IGNORECASE)
 _LONGEST_LINE = 2000
@@ -30,23 +31,27 @@ _QUOTED = frozenset(
 """Endings that detect-secrets doesn't know, of languages in which a value stands in quotes."""
 
 
-def find(path: str, line: str) -> Iterator[tuple[int, int]]:
-    """Where such values stand in one line of a file, as code points [start, end)."""
+def patterns(path: str) -> Patterns:
+    """What to look for in a file of this name, each with the group that is the value."""
     kind = _file_type(path)
-    if kind is None or len(line) > _LONGEST_LINE or not _WORD.search(line):
-        return
+    return tuple(REGEX_BY_FILETYPE[kind].items()) if kind is not None else ()
+
+
+def find(wanted: Patterns, line: str) -> tuple[int, int] | None:
+    """Where such a value stands in a line, as code points [start, end)."""
+    if not wanted or len(line) > _LONGEST_LINE or not _WORD.search(line):
+        return None
     if heuristic.is_indirect_reference(line):
-        return
-    for pattern, group in REGEX_BY_FILETYPE[kind].items():
+        return None
+    for pattern, group in wanted:
         match = pattern.search(line)
         if match is None:
             continue
         start, end = match.span(group)
-        value = match[group]
-        end -= len(value) - len(value.rstrip())
+        end -= len(match[group]) - len(match[group].rstrip())
         if is_password(line[start:end]):
-            yield start, end
-            return
+            return start, end
+    return None
 
 
 def _file_type(path: str) -> FileType | None:

@@ -60,9 +60,11 @@ def _tokens(lines: Sequence[str], wanted: Iterable[int]) -> Iterator[tuple[str, 
 
 
 def _values(path: str, lines: Sequence[str], wanted: Iterable[int]) -> Iterator[tuple[str, Span]]:
-    for number in wanted:
-        for start, end in secret_words.find(path, lines[number]):
-            yield secret_words.KIND, Span(number, start, number, end)
+    patterns = secret_words.patterns(path)
+    for number in wanted if patterns else ():
+        place = secret_words.find(patterns, lines[number])
+        if place is not None:
+            yield secret_words.KIND, Span(number, place[0], number, place[1])
 
 
 def _pieces(lines: Sequence[str], wanted: Iterable[int]) -> Iterator[tuple[int, int, str]]:
