@@ -158,8 +158,8 @@ class Inspector:
                     results = [task.result(), *(other[path] for other in others if path in other)]
                     yield file, _at(_joined(results), file.target.path)
         finally:
-            for task in (*whole, *single):
-                task.cancel()
+            for running in (*whole, *single):
+                running.cancel()
             await asyncio.gather(*whole, *single, return_exceptions=True)
 
     async def _scan_inside(self, file: _File) -> ScanResult:
