@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import sysconfig
+from collections import Counter
 from pathlib import Path
 
 import bandit as installed
@@ -183,3 +188,22 @@ def test_a_test_of_bandits_that_fails_is_said_and_the_others_count(monkeypatch: 
     (unscanned,) = result.unscanned
     assert unscanned.reason == "Bandit's test broken failed at line 2: ValueError no such thing."
     assert unscanned.failed
+
+
+def test_it_sees_what_bandits_own_command_sees(tmp_path: Path) -> None:
+    folder = Path(sysconfig.get_path("stdlib"))
+    files = [
+        folder / name for name in ("subprocess.py", "ftplib.py", "tarfile.py", "xmlrpc/client.py", "pdb.py")
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "bandit", "--quiet", "--ignore-nosec", "--format", "json", *map(str, files)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    theirs = Counter(one["test_id"] for one in json.loads(done.stdout)["results"])
+    ours = Counter(
+        finding.aliases[0]
+        for file in files
+        for finding in bandit.scan(file.name, file.read_text("utf-8")).findings
+    )
+    assert ours == theirs
+    assert len(theirs) > 5
