@@ -1,4 +1,4 @@
-"""Rule 1: the result parses, the edits lie in the text, something changes; what can't be judged is refused."""
+"""Rule 1: the result parses, the edits lie in the text, something changes; else it is refused."""
 
 from __future__ import annotations
 

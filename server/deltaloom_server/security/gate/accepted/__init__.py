@@ -46,7 +46,7 @@ _HASH = Entry(crypto.hashing, crypto.HASH_SINKS, crypto.DIGESTS)
 _CONTAINED = Entry(web.contained, may_vanish=frozenset({".send_file", "os.path.join", ".extract"}))
 
 _OWN: dict[str, Entry] = {
-    "DL002": Entry(web.made_visible, keeps_data=False),
+    **dict.fromkeys(("DL002", "B613"), Entry(web.made_visible, keeps_data=False)),
     "DL101": Entry(web.same_time),
     "DL102": Entry(web.token),
     "DL103": _CONTAINED,
@@ -54,7 +54,9 @@ _OWN: dict[str, Entry] = {
     "DL105": Entry(web.redirected),
     "DL106": Entry(web.unlogged, keeps_data=False),
     "DL107": Entry(web.cookie),
-    "DL108": Entry(web.calls({"re.escape", "regex.escape"}, "It doesn't escape the text with re.escape.")),
+    "DL108": Entry(
+        web.calls({"re.escape", "regex.escape"}, "It doesn't escape the text with re.escape.", in_first=True)
+    ),
     "DL109": Entry(web.query, may_vanish=words(".format str .escape")),
     "DL110": Entry(web.template, may_vanish=frozenset({".format", "str"})),
     "DL113": Entry(

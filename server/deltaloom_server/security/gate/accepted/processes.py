@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ..sinks import PROCESSES, SHELLS
 from ..words import words
@@ -174,9 +174,16 @@ def _same_words(site: Site, command: ast.expr, starts: tuple[ast.Call, ...]) -> 
             return f"It starts another program than {program}."
     for word in re.split(r"[\s\0]+", text):
         plain = word.strip(_QUOTES + "=:,")
-        if len(plain) > 1 and not _OPERATORS.search(plain) and plain not in new_text:
+        known = plain in new_text or _is_spelled_apart(plain, new_text.split())
+        if len(plain) > 1 and not _OPERATORS.search(plain) and not known:
             return f"The command loses the word {plain}."
     return None
+
+
+def _is_spelled_apart(word: str, new: Collection[str]) -> bool:
+    """`tar cf` and `tar -cf` are `tar -c -f`."""
+    letters = word.removeprefix("-")
+    return letters.isalpha() and len(letters) < 6 and all(f"-{letter}" in new for letter in letters)
 
 
 def _new_texts(site: Site) -> Iterator[str]:

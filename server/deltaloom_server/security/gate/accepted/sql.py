@@ -41,7 +41,8 @@ def parameters(site: Site) -> str | None:
             return f"It doesn't pass {ast.unparse(value)[:60]} as a parameter."
     if any("\0" in one for one in texts) and not any(_is_identifier(site, value) for value in values):
         return "It still puts values into the statement's text."
-    return _same_statement(old, texts, len(values))
+    many = any(site.name(call).endswith("executemany") for call in calls)
+    return _same_statement(old, texts, len(values), many=many)
 
 
 def _statement(site: Site) -> ast.expr | None:
@@ -157,6 +158,12 @@ def _flows(site: Site, node: ast.AST, value: ast.expr) -> bool:
     """The value is passed; of a list that was joined into the text, the list is."""
     if _contains(node, value):
         return True
+    if isinstance(value, ast.Name):
+        old = [one for root in site.change.old for one in ast.walk(root) if isinstance(one, ast.Assign)]
+        values = [one.value for one in old if any(ast.unparse(target) == value.id for target in one.targets)]
+        if len(values) != 1 or not isinstance(values[0], ast.Call):
+            return False
+        value = values[0]
     if not isinstance(value, ast.Call) or site.old_name(value) not in (".join", "str", "repr"):
         return False
     names = site.data(value, site.before)
@@ -209,11 +216,11 @@ def _is_identifier(site: Site, value: ast.expr) -> bool:
     return False
 
 
-def _same_statement(old: ast.expr, texts: list[str], values: int) -> str | None:
+def _same_statement(old: ast.expr, texts: list[str], values: int, *, many: bool) -> str | None:
     """All words of the old text, and a placeholder for what was put in."""
     words = set(map(str.lower, _WORD.findall(literal_text(old).replace("%", " "))))
     new = set(map(str.lower, (word for text in texts for word in _WORD.findall(text))))
-    if {"any", "all", "json_each"} & new:
+    if many or {"any", "all", "json_each"} & new:
         words -= {"in", "not"}
     if texts and (lost := sorted(words - new)):
         return f"The statement loses the word {lost[0]}."

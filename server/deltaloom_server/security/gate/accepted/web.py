@@ -17,6 +17,7 @@ _CONTAINS = words(
     ".is_relative_to .relative_to os.path.commonpath .secure_filename .safe_join .send_from_directory"
 )
 _HOSTS = words(".url_has_allowed_host_and_scheme .is_safe_url .url_for .urlparse .urlsplit .reverse")
+_PARSERS = words(".urlparse .urlsplit")
 _SLOW_HASHES = words(
     "hashlib.scrypt hashlib.pbkdf2_hmac .hashpw .PasswordHasher .generate_password_hash .make_password"
 )
@@ -41,12 +42,27 @@ def same_time(site: Site) -> str | None:
 def token(site: Site) -> str | None:
     """DL102: the signature is verified, with algorithms that are written out."""
     for call in site.replacements({".decode"}):
-        text = ast.unparse(call)
         given = keyword(call, "algorithms") or (call.args[2] if len(call.args) > 2 else None)
         names = [one.lower() for one in _texts(given)]
-        if names and "none" not in names and "False" not in text:
+        kept = given is not None and any(_passes(old, given) for old in site.sinks({".decode"}))
+        if (names or kept) and "none" not in names and _verifies(keyword(call, "options")):
             return None
     return "It doesn't verify the signature with algorithms that are written out."
+
+
+def _verifies(options: ast.expr | None) -> bool:
+    """Nothing that is to be verified is turned off, nor left open."""
+    if options is None:
+        return True
+    return isinstance(options, ast.Dict) and all(
+        isinstance(name := constant(key), str) and (not name.startswith("verify") or constant(value) is True)
+        for key, value in zip(options.keys, options.values, strict=True)
+    )
+
+
+def _passes(call: ast.Call, value: ast.expr) -> bool:
+    """Did a call pass just this before?"""
+    return ast.dump(value) in {ast.dump(one) for one in (*call.args, *(k.value for k in call.keywords))}
 
 
 def _texts(node: ast.expr | None) -> Iterator[str]:
@@ -63,12 +79,20 @@ def contained(site: Site) -> str | None:
             return None
         if _turns_down(site, call):
             return None
+    if any(_turns_down(site, call) for call in site.replacements({".startswith"}) if _of_a_folder(call)):
+        return None
     if site.replacements({"os.path.basename"}):
         return None
     for call in site.replacements({".extractall"}):
         if constant(keyword(call, "filter")) == "data":
             return None
     return "It doesn't check that the path stays in its folder."
+
+
+def _of_a_folder(call: ast.Call) -> bool:
+    """`path.startswith(root + os.sep)`: without the separator, "/srv/files-2" begins with "/srv/files"."""
+    text = ast.unparse(call.args[0]) if call.args else ""
+    return "sep" in text or "/'" in text
 
 
 def redirected(site: Site) -> str | None:
@@ -87,7 +111,9 @@ def redirected(site: Site) -> str | None:
 
 
 def _turns_down(site: Site, call: ast.Call) -> bool:
-    """Does a condition around the call (or on a variable of its result) lead to another way out?"""
+    """Does a condition on the call (or on a variable of its result) lead out where it fails?"""
+    if any(one is call for node in site.change.added if isinstance(node, ast.Expr) for one in [node.value]):
+        return False
     text = ast.unparse(call)
     names = {
         target.id
@@ -97,11 +123,35 @@ def _turns_down(site: Site, call: ast.Call) -> bool:
         if isinstance(target, ast.Name)
     }
     for node in site.change.added:
-        if isinstance(node, ast.If | ast.IfExp):
-            used = {one.id for one in ast.walk(node.test) if isinstance(one, ast.Name)}
-            if text in ast.unparse(node.test) or names & used:
-                return isinstance(node, ast.IfExp) or bool(node.orelse) or _leaves(node.body)
+        if not isinstance(node, ast.If | ast.IfExp):
+            continue
+        for one in ast.walk(node.test):
+            if one is call or (isinstance(one, ast.Name) and one.id in names):
+                return _fails_well(site, node, one, matches(site.name(call), _PARSERS))
     return False
+
+
+def _fails_well(site: Site, node: ast.If | ast.IfExp, what: ast.AST, either_way: bool) -> bool:
+    """Is the good way taken only where `what` holds? `either_way`: it is no answer but parts to look at."""
+    negative = False
+    joined: list[type[ast.boolop]] = []
+    at: ast.AST = what
+    while at is not node.test:
+        parent = site.after.parents[at]
+        if (isinstance(parent, ast.UnaryOp) and isinstance(parent.op, ast.Not)) or (
+            isinstance(parent, ast.Compare) and isinstance(parent.ops[0], ast.NotEq | ast.NotIn | ast.IsNot)
+        ):
+            negative = not negative
+        elif isinstance(parent, ast.BoolOp):
+            joined.append(type(parent.op))
+        at = parent
+    if isinstance(node, ast.IfExp):
+        return either_way or len(joined) == 0
+    if either_way:
+        return _leaves(node.body) or bool(node.orelse)
+    if negative:
+        return ast.And not in joined and _leaves(node.body)
+    return ast.Or not in joined and bool(node.orelse) and _leaves(node.orelse)
 
 
 def _leaves(body: list[ast.stmt]) -> bool:
@@ -129,23 +179,21 @@ def query(site: Site) -> str | None:
     return None if escaped(site) is None else "It doesn't escape the value for the query's language."
 
 
-def calls(names: Collection[str], what: str) -> _Calls:
-    """The change adds a call of one of these names, on what flowed into the weakness."""
-    return _Calls(frozenset(names), what)
+def calls(names: Collection[str], what: str, *, in_first: bool = False) -> _Calls:
+    """The change adds a call of one of these names, on what flowed into the weakness (`in_first`: into the
+    first argument of the call that went)."""
+    return _Calls(frozenset(names), what, in_first)
 
 
 class _Calls:
-    def __init__(self, names: frozenset[str], what: str) -> None:
-        self._names, self._what = names, what
+    def __init__(self, names: frozenset[str], what: str, in_first: bool) -> None:
+        self._names, self._what, self._in_first = names, what, in_first
 
     def __call__(self, site: Site) -> str | None:
         """What is passed to the added call stood in the code that went."""
-        went = {
-            ast.dump(one)
-            for node in site.change.removed
-            for one in ast.walk(node)
-            if isinstance(one, ast.expr)
-        }
+        sink = site.sink if self._in_first else None
+        first = [sink.args[0]] if sink is not None and sink.args else site.change.removed
+        went = {ast.dump(one) for node in first for one in ast.walk(node) if isinstance(one, ast.expr)}
         for call in site.replacements(self._names):
             if any(ast.dump(one) in went and not isinstance(one, ast.Constant) for one in call.args):
                 return None
