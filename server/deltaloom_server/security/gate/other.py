@@ -5,6 +5,7 @@ Invariant: without a grammar for a language nothing is accepted.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -54,7 +55,7 @@ def judge_other(request: Judge, after: str, scan: Scan) -> Verdict:
     old_lines, new_lines = _starts(request.text), _starts(after)
     changed = [_lines_of(old_lines, h.start, h.end) for h in hunks]
     new_changed = [_lines_of(new_lines, h.new_start, h.new_end) for h in hunks]
-    unit, new_unit = _units(request, language, root, hunks)
+    unit, new_unit = _units(request, after, language, root, hunks)
     scanners: list[Scanner] = [one for one in request.finding.scanners if one != "sarif"]
     scanners += [one for one in ("semgrep", "secrets") if one not in scanners]
     texts = Texts(path, request.text, after, scanners, scan)
@@ -218,28 +219,28 @@ def _unit(request: Judge, language: Language, root: Node) -> tuple[int, int]:
     if best is None:
         return 0, 0
     encoded = _encoded(text)
-    return tuple(len(encoded[:end].decode("utf-8", "replace")) for end in (best.start_byte, best.end_byte))  # type: ignore[return-value]
+    start, end = (len(encoded[:at].decode("utf-8", "replace")) for at in (best.start_byte, best.end_byte))
+    return start, end
 
 
-def _units(request: Judge, language: Language, root: Node, hunks: tuple[Hunk, ...]) -> tuple[Lines, Lines]:
+def _units(
+    request: Judge, after: str, language: Language, root: Node, hunks: tuple[Hunk, ...]
+) -> tuple[Lines, Lines]:
     start, end = _unit(request, language, root)
     starts = _starts(request.text)
     first, last = _lines_of(starts, start, end)
     after_growth = [0, 0]
     for hunk in hunks:
-        grown = request.proposal.edits and _grown_lines(request, hunk)
+        grown = _grown_lines(request.text, after, hunk)
         if hunk.end <= start and hunk.start < start:
-            after_growth[0] += grown or 0
+            after_growth[0] += grown
         if hunk.start <= end:
-            after_growth[1] += grown or 0
+            after_growth[1] += grown
     return (first, last), (first + after_growth[0], last + after_growth[1])
 
 
-def _grown_lines(request: Judge, hunk: Hunk) -> int:
-    from deltaloom_server.security.proposal import apply_edits
-
-    after = apply_edits(request.text, request.proposal.edits)
-    return after.count("\n", hunk.new_start, hunk.new_end) - request.text.count("\n", hunk.start, hunk.end)
+def _grown_lines(before: str, after: str, hunk: Hunk) -> int:
+    return after.count("\n", hunk.new_start, hunk.new_end) - before.count("\n", hunk.start, hunk.end)
 
 
 def _starts(text: str) -> list[int]:
@@ -250,8 +251,6 @@ def _starts(text: str) -> list[int]:
 
 
 def _lines_of(starts: list[int], start: int, end: int) -> Lines:
-    from bisect import bisect_right
-
     most = len(starts) - 2
     first = min(bisect_right(starts, start) - 1, most)
     return max(first, 0), max(min(bisect_right(starts, max(start, end - 1)) - 1, most), 0)

@@ -33,7 +33,7 @@ class Entry:
 
 
 _SHELL = Entry(processes.no_shell, processes.SINKS, processes.MAY_VANISH)
-_PICKLE = Entry(loading.pickle, loading.PICKLE_SINKS, loading._PICKLE_VANISH)
+_PICKLE = Entry(loading.pickle, loading.PICKLE_SINKS, loading.PICKLE_VANISH)
 _XML = Entry(loading.xml, may_vanish=frozenset(loading.XML_METHODS | {".setFeature"}))
 _TLS = Entry(
     crypto.protocol,

@@ -38,7 +38,7 @@ PICKLE_SINKS = words(
     " dill.load dill.loads marshal.load marshal.loads shelve.open jsonpickle.decode pandas.read_pickle"
     " joblib.load numpy.load .read_pickle cloudpickle.load cloudpickle.loads"
 )
-_PICKLE_VANISH = PICKLE_SINKS | frozenset(
+PICKLE_VANISH = PICKLE_SINKS | frozenset(
     ["pickle.dumps", "pickle.dump", ".load", ".decode", "base64.b64decode"]
 )
 
