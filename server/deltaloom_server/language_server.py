@@ -55,14 +55,16 @@ with _collector_paused():
     from .protocol import PARSE_ERROR, DeltaloomProtocol
     from .session import Session
     from .work_progress import ProgressBoard
+    from .worker_client import engine_client, model_spec
 
 if TYPE_CHECKING:
+    from pygls.io_ import Writer
+
     from deltaloom_model.api import ModelSpec
 
     from .disk_watch import DiskWatch
     from .model_client import ModelClient
     from .security.service import SecurityService
-    from .settings import Settings
     from .status_reports import StatusReports
     from .suggest import LastCompletion, Suggester
     from .workspace_sync import WorkspaceSync
@@ -120,7 +122,7 @@ class DeltaloomServer(LanguageServer):
         self._security: SecurityService | None = None
         self._lazy, self._remember_findings = lazy, remember_findings
         self._engine = engine
-        self._client_factory = client_factory or _engine_client
+        self._client_factory = client_factory or engine_client
         self._exit: asyncio.Future[int] | None = None
         self._reports: StatusReports | None = None
         self._background: set[asyncio.Task[Any]] = set()
@@ -153,6 +155,12 @@ class DeltaloomServer(LanguageServer):
                 self, lambda uri: diagnostics.news(self, uri), cached=self._remember_findings
             )
         return self._security
+
+    def security_report(self) -> dict[str, Any]:
+        """What was looked at and found so far, in numbers and sentences."""
+        if self._security is None:
+            return {"enabled": self.session.settings.security.enabled, "started": False}
+        return self._security.report()
 
     def findings_may_differ(self) -> None:
         """Something on disk or in a document changed: who waits for the workspace's findings gets them."""
@@ -193,7 +201,7 @@ class DeltaloomServer(LanguageServer):
         from .disk_watch import DiskWatch
 
         self.session.begin_context()
-        self.client = self._client_factory(self, _model_spec(self.session.settings))
+        self.client = self._client_factory(self, model_spec(self.session.settings))
         self.watch = DiskWatch(self)
         self._follow_context(self.client, self.watch)
 
@@ -207,7 +215,7 @@ class DeltaloomServer(LanguageServer):
         self.watch.stop()
         if new_model:
             self.in_background(self.client.close())
-            self.client = self._client_factory(self, _model_spec(self.session.settings))
+            self.client = self._client_factory(self, model_spec(self.session.settings))
         self._follow_context(self.client, self.watch)
         self.sync.held_number = before + 1  # answers still under way belong to the old context
 
@@ -288,11 +296,11 @@ class DeltaloomServer(LanguageServer):
             _LOG.warning("Something still ran when the server left.")
         return status
 
-    def attach(self, write: Callable[[bytes], None]) -> None:
-        """Serve a client in this very process: it gets message bodies through `write`, and sends its own to
+    def attach(self, bodies: Writer) -> None:
+        """Serve a client in this very process: it gets message bodies through `bodies`, and sends its own to
         `protocol.receive`. `detach` ends it."""
         self._exit = asyncio.get_running_loop().create_future()
-        self.protocol.set_writer(_Bodies(write), include_headers=False)
+        self.protocol.set_writer(bodies, include_headers=False)
         self.protocol.on_exit = self.leave
 
     async def detach(self) -> None:
@@ -345,19 +353,6 @@ class DeltaloomServer(LanguageServer):
         self.window_show_message(types.ShowMessageParams(type=kind, message=f"Deltaloom: {sentence}"))
 
 
-class _Bodies:
-    """A writer for pygls that hands bodies on."""
-
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        self._write = write
-
-    def write(self, data: bytes) -> None:
-        self._write(data)
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
 def create_server(
     *,
     engine: str | None = None,
@@ -381,35 +376,6 @@ def run_stdio(*, engine: str | None = None) -> int:
     status = asyncio.run(server.serve(frames))
     _LOG.info("left with status %d", status)
     return status
-
-
-def _model_spec(settings: Settings) -> ModelSpec:
-    from deltaloom_model.api import ModelSpec
-
-    model = settings.model
-    return ModelSpec(
-        model.path,
-        model.device,
-        model.dtype,
-        model.threads,
-        settings.context.max_tokens,
-        model.checkpoint_bytes,
-        model.kv_bytes,
-        settings.cache.host_bytes,
-        settings.cache.disk_bytes,
-    )
-
-
-def _engine_client(server: DeltaloomServer, spec: ModelSpec) -> ModelClient:
-    from deltaloom_model.client import EngineClient
-
-    return EngineClient(
-        spec,
-        session=server.session.id,
-        engine=server.engine,
-        on_state=server.engine_changed,
-        idle_seconds=server.session.settings.worker.idle_seconds,
-    )
 
 
 def _log_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -222,6 +222,27 @@ def check_worker() -> list[Check]:
     return checks or [Check("worker", "ok", "none is running; one starts with the first request")]
 
 
+def check_scanners() -> list[Check]:
+    from deltaloom_server.security.scanner_versions import versions
+    from deltaloom_server.security.scanners.ruff import RuffNotFound, find_ruff
+
+    found = versions()
+    missing = [name for name in ("ruff", "bandit", "detect-secrets") if not found[name]]
+    try:
+        find_ruff()
+    except RuffNotFound:
+        missing = sorted({*missing, "ruff"})
+    shown = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    if missing:
+        return [
+            Check("scanners", "fail", f"{', '.join(missing)} missing", "Install deltaloom again with pip.")
+        ]
+    if not found["semgrep"]:
+        advice = "For JavaScript, TypeScript, Java, C, Go and PHP run: pip install 'deltaloom[semgrep]'"
+        return [Check("scanners", "ok", shown, advice)]
+    return [Check("scanners", "ok", shown)]
+
+
 _CHECKS: dict[str, Callable[[], list[Check]]] = {
     "python": check_python,
     "platform": check_platform,
@@ -232,4 +253,5 @@ _CHECKS: dict[str, Callable[[], list[Check]]] = {
     "git": check_git,
     "memory": check_memory,
     "worker": check_worker,
+    "scanners": check_scanners,
 }

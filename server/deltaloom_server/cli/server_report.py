@@ -50,6 +50,28 @@ class LastCompletion(msgspec.Struct, frozen=True, kw_only=True):
         return sum(count for cause, count in self.read.items() if cause != "decode")
 
 
+class WorkspacePass(msgspec.Struct, frozen=True):
+    """The last look at the whole workspace."""
+
+    files: int = 0
+    cached: int = 0
+    complete: bool = False
+    findings: int = 0
+
+
+class SecurityStatus(msgspec.Struct, frozen=True):
+    """What scanners looked at; `findings` are those shown in open documents."""
+
+    enabled: bool = True
+    started: bool = False
+    scanners: dict[str, str] = {}
+    documents: int = 0
+    findings: int = 0
+    not_scanned: list[str] = []
+    workspace: WorkspacePass = WorkspacePass()
+    last_fix: str = ""
+
+
 class ReportedFile(msgspec.Struct, frozen=True):
     """One segment: `region` is base, log or open; a stale copy isn't `current`; `form` is full, outline, or
     names for a list of files."""
@@ -100,6 +122,7 @@ class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
     documents: int = 0
     engine: dict[str, Any] = {}
     last_completion: LastCompletion | None = None
+    security: SecurityStatus = SecurityStatus()
     messages: list[str] = []
     log: str | None = None
     worker: EngineStatus | None = None

@@ -11,7 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from deltaloom_server.cli.server_report import ContextStatus, LastCompletion, ServerReport
+from deltaloom_server.cli.server_report import (
+    ContextStatus,
+    LastCompletion,
+    SecurityStatus,
+    ServerReport,
+)
 from deltaloom_server.cli.sizes import format_milliseconds
 from deltaloom_server.cli.status_view import facts_table, plain_table
 
@@ -29,7 +34,10 @@ def render_server(pid: int, report: ServerReport, every_file: bool) -> Renderabl
     facts.add_row("context", _describe_context(report))
     if report.last_completion is not None:
         facts.add_row("last answer", _describe_completion(report.last_completion))
-    for note in (*report.context.notes, *report.messages):
+    facts.add_row("findings", escape(_describe_findings(report.security)))
+    if report.security.last_fix:
+        facts.add_row("last fix", escape(report.security.last_fix))
+    for note in (*report.context.notes, *report.messages, *report.security.not_scanned):
         facts.add_row("note", escape(note))
     if report.log:
         facts.add_row("log", escape(report.log))
@@ -61,6 +69,18 @@ def _describe_completion(last: LastCompletion) -> str:
     if last.source == "model":
         return f"{last.new_tokens} new tokens in {time}; read {last.read_by_cause}"
     return f"from the cache in {time}" if last.source == "cache" else escape(f"none: {last.reason}")
+
+
+def _describe_findings(security: SecurityStatus) -> str:
+    if not security.enabled:
+        return "off (security.enabled)"
+    if not security.started:
+        return "nothing has been looked at yet"
+    text = f"{security.findings} in {security.documents} open documents"
+    if security.workspace.files:
+        unfinished = "" if security.workspace.complete else ", not finished"
+        text += f"; {security.workspace.findings} in {security.workspace.files} files{unfinished}"
+    return f"{text} ({', '.join(security.scanners)})"
 
 
 def _files_table(context: ContextStatus) -> Table:

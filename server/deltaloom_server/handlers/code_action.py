@@ -102,7 +102,12 @@ async def _carry_out(ls: DeltaloomServer, data: dict[str, Any]) -> tuple[Outcome
     task = asyncio.current_task()
     assert task is not None, "a request is a task"
     with ls.board.work("Deltaloom", lambda: _cancel(task)) as progress:
-        outcome = await action.carry_out(ls, chosen, progress.report)
+        try:
+            outcome = await action.carry_out(ls, chosen, progress.report)
+        except DeltaloomError as error:
+            ls.security.last_fix = str(error)
+            raise
+    ls.security.last_fix = f"{outcome.title} ({outcome.label})" if outcome.label else outcome.title
     if uri not in ls.session.documents or ls.session.documents[uri].version != version:
         raise ContentModified("The file has changed while the fix was made; ask again.")
     return outcome, document

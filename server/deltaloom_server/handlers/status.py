@@ -34,7 +34,8 @@ def server_report(ls: DeltaloomServer) -> dict[str, Any]:
     `context.state` is idle, scanning, indexing, ready, cancelled or unavailable; `done` of `total` tokens are
     in place. A file of it has the `form` full, outline or names (a list of files that are in by name only).
     `last_completion` has `source` model, cache or none, with `reason` where nothing was suggested, and for
-    the model what `GenerateResult` says about cost.
+    the model what `GenerateResult` says about cost. `security` counts what was looked at, shown and not
+    scanned; `last_fix` says what the last code action came to.
     """
     session = ls.session
     return {
@@ -48,6 +49,7 @@ def server_report(ls: DeltaloomServer) -> dict[str, Any]:
         "context": _context(ls),
         "last_sync": _last_sync(ls),
         "last_completion": ls.last_completion.report() if ls.last_completion else None,
+        "security": ls.security_report(),
         "messages": list(ls.notices.told),
         "log": str(ls.log_file) if ls.log_file else None,
         "worker": None,

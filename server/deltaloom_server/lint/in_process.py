@@ -39,9 +39,13 @@ class InProcessClient(LspConversation):
         super().__init__(on_notification)
         self._server = server
         self._loop = asyncio.get_running_loop()
-        server.attach(self._receive)
+        server.attach(self)
 
-    async def close(self) -> None:
+    def write(self, data: bytes) -> None:
+        """A message body from the server. As over a pipe, it is handled once this call is over."""
+        self._loop.call_soon(self._take, json.loads(data))
+
+    async def end(self) -> None:
         """End the server."""
         self._ended = True
         await self._server.detach()
@@ -52,8 +56,8 @@ class InProcessClient(LspConversation):
         # As over a pipe, it is handled once this call is over.
         self._loop.call_soon(self._server.protocol.receive, body)
 
-    def _receive(self, body: bytes) -> None:
-        self._loop.call_soon(self._take, json.loads(body))
+    def close(self) -> None:
+        """As a writer: there is nothing to close."""
 
 
 @contextlib.asynccontextmanager
@@ -69,4 +73,4 @@ async def connect(
         await client.initialize(roots, options, CAPABILITIES)
         yield client
     finally:
-        await client.close()
+        await client.end()

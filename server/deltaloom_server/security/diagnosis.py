@@ -100,6 +100,10 @@ class Diagnosis:
         known = self._documents.get(uri)
         return known.latest if known is not None else None
 
+    def inspections(self) -> list[Inspection]:
+        """The last one of each open document."""
+        return [one.latest for one in self._documents.values() if one.latest is not None]
+
     # -- what happens to documents -----------------------------------------------------------------------
 
     def changed(self, uri: str) -> None:

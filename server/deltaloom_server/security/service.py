@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deltaloom_server.security.analysis.pool import AnalysisPool
 from deltaloom_server.security.diagnosis import Diagnosis
 from deltaloom_server.security.finding_cache import FindingCache, default_path
 from deltaloom_server.security.fixing import Fixer, FixOptions, Source
 from deltaloom_server.security.inspector import Inspector
+from deltaloom_server.security.scanner_versions import versions
 from deltaloom_server.security.workspace_findings import WorkspaceFindings
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class SecurityService:
         self.inspector = Inspector(self.pool, self.cache, server.executor)
         self.diagnosis = Diagnosis(server, self.inspector, on_news)
         self.workspace = WorkspaceFindings(server, self.inspector, self.diagnosis)
+        self.last_fix = ""
+        """What the last code action that had work to do came to."""
 
     @cached_property
     def model(self) -> ModelProposals:
@@ -65,6 +68,27 @@ class SecurityService:
         roots = tuple(root.real for root in self._server.session.roots)
         chosen = tuple(source for source in sources or allowed if source in allowed)
         return FixOptions(chosen, unsafe, roots)
+
+    def report(self) -> dict[str, Any]:
+        """For `deltaloom/status`: numbers, names of scanners and sentences, never code."""
+        inspections = self.diagnosis.inspections()
+        passed = self.workspace.report
+        unscanned = [one for inspection in inspections for one in inspection.unscanned]
+        return {
+            "enabled": self._server.session.settings.security.enabled,
+            "started": True,
+            "scanners": {name: version for name, version in versions().items() if version},
+            "documents": len(inspections),
+            "findings": sum(len(self.diagnosis.shown(one)) for one in inspections),
+            "not_scanned": sorted({f"{one.path}: {one.scanner}: {one.reason}" for one in unscanned}),
+            "workspace": {
+                "files": len(passed.paths),
+                "cached": passed.cached,
+                "complete": passed.complete,
+                "findings": sum(len(self.diagnosis.shown(one)) for one in passed.inspections.values()),
+            },
+            "last_fix": self.last_fix,
+        }
 
     async def close(self) -> None:
         """End what runs."""

@@ -21,6 +21,7 @@ import msgspec
 from deltaloom_server.security.analysis import frames
 from deltaloom_server.security.analysis.limits import limit_self
 from deltaloom_server.security.analysis.messages import Failed, Reply, Request
+from deltaloom_server.security.analysis.no_network import refuse_network
 
 
 def main() -> None:
@@ -36,6 +37,7 @@ def run(serve: Callable[[Request], Reply]) -> None:
     # Ctrl-C in a terminal is for the parent, which ends this process in its own time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_self()
+    refuse_network()
     queue: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_read, args=(requests, queue), daemon=True).start()
     while True:
