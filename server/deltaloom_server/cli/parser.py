@@ -18,6 +18,7 @@ COMMANDS = {
     "complete": "print the suggestion at one cursor",
     "status": "what runs: model, context, memory, counters, last restores",
     "lint": "find security weaknesses, report them, apply verified fixes",
+    "rules": "which weaknesses are looked for, and what is known of one",
     "doctor": "what is wrong here, and what to do about it",
     "logs": "show the logs of the server and the model worker",
     "clean": "remove caches, downloaded models or logs, after listing their sizes",
