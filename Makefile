@@ -1,7 +1,7 @@
 # Everything below sets up .venv by itself when that is missing or out of date.
 #   make demo    run the main job on the embedded model and a fixture workspace
 #   make test    all tests            make lint / types / contracts    what CI checks before them
-#   make dist    wheel and sdist      make bench    keystroke, edit and text benchmarks
+#   make dist    wheel and sdist      make bench    keystroke, edit, text and lint benchmarks
 # PYTHON=python3.12 chooses the interpreter, VENV=folder another environment, PIP_ARGS=... options for pip.
 
 SHELL := /bin/bash
@@ -49,6 +49,7 @@ bench: $(installed)
 	@$(BIN)/deltaloom bench text
 	@$(BIN)/deltaloom bench edits --context 4096 16384
 	@$(BIN)/deltaloom bench keystroke
+	@$(BIN)/deltaloom bench lint
 
 clean:
 	@rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
