@@ -6,18 +6,16 @@ Invariant: it serves one request at a time; whoever started it ends it with `end
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
 from deltaloom_model.spawn import worker_environment
 from deltaloom_server.security.analysis import frames
+from deltaloom_server.security.analysis.ending import gone, kill_group
 from deltaloom_server.security.analysis.messages import Reply
 
 _LAST_WORDS = 400
-_WORDS_SECONDS = 1.0
 
 
 class ProcessEnded(Exception):
@@ -36,6 +34,7 @@ class AnalysisProcess:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._words = asyncio.create_task(_last_words(process.stderr))
+        self._busy = False
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> AnalysisProcess:
@@ -70,35 +69,36 @@ class AnalysisProcess:
         requests, replies = self._process.stdin, self._process.stdout
         assert requests is not None
         assert replies is not None
+        self._busy = True
         try:
             requests.write(frame)
             await requests.drain()
             header = await replies.readexactly(frames.HEADER.size)
-            return frames.decode_reply(await replies.readexactly(frames.length(header)))
+            reply = frames.decode_reply(await replies.readexactly(frames.length(header)))
         except (ConnectionError, asyncio.IncompleteReadError):
             raise ProcessEnded(await self._how()) from None
-        except frames.FrameError as error:
-            raise ProcessEnded(f"said nonsense ({error})") from None
+        except frames.FrameError:
+            raise ProcessEnded("said something that is no message") from None
+        self._busy = False
+        return reply
 
     def kill(self) -> None:
         """End it, and the programs that it runs, without waiting."""
-        # Until it has been waited for, no other process can have its number.
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        # One that ended at rest has no children left, and its number may be another's by now.
+        if self.alive or self._busy:
+            self._busy = False
+            kill_group(self._process.pid)
 
     async def end(self) -> None:
         """Kill it and wait until it is gone."""
         self.kill()
-        await self._process.wait()
+        await gone(self._process, [self._words])
         self._words.cancel()
         await asyncio.gather(self._words, return_exceptions=True)
 
     async def _how(self) -> str:
         self.kill()
-        status = await self._process.wait()
-        # A program of its own that has left the group could hold the pipe open.
-        await asyncio.wait({self._words}, timeout=_WORDS_SECONDS)
+        status = await gone(self._process, [self._words])
         words = self._words.result() if self._words.done() else ""
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         return f"{how} ({words})" if words else how

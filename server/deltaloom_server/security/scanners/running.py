@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from deltaloom_server.security.analysis.ending import gone, kill_group
 from deltaloom_server.security.analysis.limits import MEBIBYTE, PROGRAM_BYTES, limit_program
 
 OUTPUT_BYTES = 32 * MEBIBYTE
@@ -73,9 +73,8 @@ async def run(
         raise failures.exceptions[0] from None
     finally:
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            kill_group(process.pid)
+        await gone(process)
 
 
 def run_blocking(command: Sequence[str], data: bytes = b"", *, seconds: float) -> Finished:

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from deltaloom_server.security.analysis.pool import AnalysisPool
 
-OBEDIENT = """
+OBEDIENT = r"""
 import os, subprocess, sys, time
 from deltaloom_server.security.analysis import worker
 from deltaloom_server.security.analysis.messages import Failed, ScanResult
@@ -29,7 +29,7 @@ def serve(request):
         if rest:  # whoever reads the pipe sees who we are now, and its end when we are gone, children and all
             pipe = os.open(rest, os.O_WRONLY)
             child = subprocess.Popen(["sleep", "1000"], pass_fds=[pipe])
-            os.write(pipe, f"{os.getpid()} {child.pid}\\\\n".encode())
+            os.write(pipe, f"{os.getpid()} {child.pid}\n".encode())
         time.sleep(1000)
     if word == "exit":
         os._exit(7)
@@ -50,10 +50,23 @@ def serve(request):
     if word == "nonsense":
         for number in range(3, 20):
             try:
-                os.write(number, b"\\\\x00\\\\x00\\\\x00\\\\x02no")
+                os.write(number, b"\x00\x00\x00\x02no")
             except OSError:
                 pass
         time.sleep(1000)
+    if word == "pour":  # the beginning of a long message, and no end
+        for number in range(3, 20):
+            try:
+                os.write(number, b"\x03\xff\xff\xff")
+                while True:
+                    os.write(number, bytes(1000))
+            except OSError:
+                pass
+    if word == "detach":
+        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        with open(rest, "w") as pipe:
+            print(os.getpid(), child.pid, file=pipe)
+        os._exit(7)
     if word == "scan":
         if "secrets" in request.scanners:
             os._exit(7)
@@ -61,7 +74,7 @@ def serve(request):
     return Failed("what?")
 
 worker.run(serve)
-""".replace("\\\\", "\\")
+"""
 
 
 class Pipe:

@@ -14,6 +14,7 @@ from typing import Protocol
 import psutil
 import pytest
 
+from deltaloom_server.security.analysis import ending
 from deltaloom_server.security.analysis.messages import Failed, Reply, ScanResult, ScanText
 from deltaloom_server.security.analysis.pool import AnalysisPool
 
@@ -136,8 +137,30 @@ async def test_long_replies_arrive_and_longer_ones_are_refused(make_pool: MakePo
 async def test_nonsense_from_a_process_is_told_and_the_process_replaced(make_pool: MakePool) -> None:
     pool = make_pool()
     pid = await pid_of(pool)
-    assert words(await pool.ask(told("nonsense"))).startswith("The analysis process said nonsense")
+    assert (
+        words(await pool.ask(told("nonsense"))) == "The analysis process said something that is no message."
+    )
     assert await pid_of(pool) != pid
+
+
+async def test_a_process_that_never_stops_talking_is_ended_all_the_same(make_pool: MakePool) -> None:
+    pool = make_pool()
+    assert isinstance(await pool.ask(told("pour"), seconds=0.2), Failed)
+    assert words(await pool.ask(told("echo next"))) == "next"
+
+
+async def test_a_program_that_has_left_the_group_holds_nobody_up(
+    make_pool: MakePool, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ending, "_PIPES_SECONDS", 0.2)
+    pool = make_pool()
+    asking = asyncio.create_task(pool.ask(told(f"detach {pipe.path}")))
+    _, child = await pipe.pids()
+    try:
+        assert words(await asking) == "The analysis process ended with status 7."
+        assert words(await pool.ask(told("echo next"))) == "next"
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 async def test_a_cancelled_request_that_ends_soon_costs_no_process(make_pool: MakePool) -> None:

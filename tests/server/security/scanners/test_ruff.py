@@ -223,7 +223,8 @@ async def test_a_cancelled_scan_leaves_no_process(fake_ruff: Path, tmp_path: Pat
 
 
 async def test_more_than_anybody_can_read_is_said(fake_ruff: Path) -> None:
-    write(fake_ruff, "print('[' + ' ' * (33 << 20) + ']')")
+    # It would stay, with a full pipe, if nobody ended it.
+    write(fake_ruff, "while True: print('[' + ' ' * (1 << 20))")
     assert why(await ruff.scan_buffer("a.py", "eval(x)\n")) == ("Ruff has over 32 MiB to say of it.", False)
 
 
