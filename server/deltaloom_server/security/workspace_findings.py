@@ -97,7 +97,8 @@ class WorkspaceFindings:
         opened = {path: uri for uri in uris if (path := session.shown_path(uri)) and self.scope(path)}
         chosen = [target for target in targets.files if self.scope(target.path)]
         closed = [target for target in chosen if target.path not in opened]
-        report = self.report = WorkspaceReport(notes=targets.notes)
+        notes = (*targets.notes, *self._without_revision(revisions))
+        report = self.report = WorkspaceReport(notes=notes)
         for path, uri in opened.items():
             if uri not in session.documents:
                 continue
@@ -134,6 +135,15 @@ class WorkspaceFindings:
         """What each root's repository had in the base revision."""
         roots, base = self._server.session.roots, self._server.session.settings.security.base
         return await self._in_thread(lambda: {root.real: Revision(root.real, base) for root in roots})
+
+    def _without_revision(self, revisions: dict[str, Revision]) -> list[str]:
+        """Where it isn't known which lines are new, credentials are looked for in open documents only."""
+        base = self._server.session.settings.security.base
+        return [
+            f"{root.name} has no git revision {base} to compare with, so no credentials were looked for."
+            for root in self._server.session.roots
+            if not revisions[root.real].exists
+        ]
 
     async def _with_secrets(self, inspected: Inspected, revisions: dict[str, Revision]) -> Inspection:
         """Credentials are looked for in the lines that differ from the base revision, if there is one."""
