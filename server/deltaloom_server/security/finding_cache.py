@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -38,12 +39,13 @@ def default_path() -> Path:
 
 
 class FindingCache:
-    """Blocking, for one thread at a time; several processes may share the file."""
+    """Blocking; several threads may share it, and several processes the file."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._decoder = msgspec.msgpack.Decoder(Remembered)
         self._connection: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Remembered]:
         """What is known under these keys."""
@@ -76,21 +78,34 @@ class FindingCache:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection | None]:
-        """The connection, or None where the file can't be used; a damaged one is removed."""
-        try:
-            yield self._connect()
-        except sqlite3.DatabaseError as error:
-            _LOG.warning("the findings cache can't be used (%s)", type(error).__name__)
-            self.close()
-            if self._path is not None and not isinstance(error, sqlite3.OperationalError):
-                with contextlib.suppress(OSError):
-                    self._path.unlink()
+        """The connection, or None where the file can't be used; what fails inside is as if nothing were known."""
+        with self._lock:
+            try:
+                connection = self._connect()
+            except sqlite3.DatabaseError as error:
+                self._give_up(error)
+                connection = None
+            try:
+                yield connection
+            except sqlite3.DatabaseError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: sqlite3.DatabaseError) -> None:
+        """Let go of the file; a damaged one is removed, so that the next one to need it begins anew."""
+        _LOG.warning("the findings cache can't be used (%s)", type(error).__name__)
+        self.close()
+        if self._path is None or isinstance(error, sqlite3.OperationalError):
+            return
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self._path}{suffix}")
 
     def _connect(self) -> sqlite3.Connection | None:
         if self._connection is not None or self._path is None:
@@ -102,8 +117,12 @@ class FindingCache:
             self._path = None
             return None
         connection = sqlite3.connect(self._path, timeout=2.0, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=OFF")  # losing an entry costs a scan, nothing else
-        connection.execute("CREATE TABLE IF NOT EXISTS results(key BLOB UNIQUE, value BLOB)")
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=OFF")  # losing an entry costs a scan, nothing else
+            connection.execute("CREATE TABLE IF NOT EXISTS results(key BLOB UNIQUE, value BLOB)")
+        except sqlite3.DatabaseError:
+            connection.close()
+            raise
         self._connection = connection
         return connection
