@@ -33,7 +33,7 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
         None,
     )
     literal = _literal(source, given) if given is not None else None
-    if literal is None:
+    if given is None or literal is None:
         return
     node, named = literal
     call = next((one for one in source.ancestors(node) if isinstance(one, ast.Call)), None)
@@ -42,11 +42,23 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
     variable = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", named).upper().strip("_")
     rewrite = Rewrite(source)
     text = f'{rewrite.use("os", "environ")}["{variable}"]'
-    rewrite.replace(node, f"{text}.encode()" if isinstance(node.value, bytes) else text)
+    text = f"{text}.encode()" if isinstance(node.value, bytes) else text
+    if source.enclosing_function(node) is source.enclosing_function(given):
+        rewrite.replace(node, text)
+    elif isinstance(given, ast.Name) and _is_read_once(source, given.id):
+        rewrite.replace(given, text)
+    else:
+        return
     note = (
         f"It must be set as {variable} where the program runs; choose a new key, as the old one stays known."
     )
     yield rewrite.proposal(f"Read {variable} from the environment", unsafe=True, note=note)
+
+
+def _is_read_once(source: Source, name: str) -> bool:
+    """Where two places must have the same key, one alone can't be changed."""
+    named = [one for one in ast.walk(source.tree) if isinstance(one, ast.Name) and one.id == name]
+    return len(named) == 2
 
 
 def _literal(source: Source, node: ast.expr) -> tuple[ast.Constant, str] | None:
@@ -67,9 +79,15 @@ CASES = (
     Case(
         "import jwt\n\nSIGNING = 'k3y-0815'\n\n\ndef sign(claims):\n"
         "    return jwt.encode(claims, SIGNING, algorithm='HS256')\n",
-        'import jwt\nimport os\n\nSIGNING = os.environ["SIGNING"]\n\n\ndef sign(claims):\n'
-        "    return jwt.encode(claims, SIGNING, algorithm='HS256')\n",
+        "import jwt\nimport os\n\nSIGNING = 'k3y-0815'\n\n\ndef sign(claims):\n"
+        "    return jwt.encode(claims, os.environ[\"SIGNING\"], algorithm='HS256')\n",
         unsafe=True,
+    ),
+    Case(
+        "import jwt\n\nSIGNING = 'k3y-0815'\n\n\ndef sign(claims):\n"
+        "    return jwt.encode(claims, SIGNING, algorithm='HS256')\n\n\ndef read(token):\n"
+        "    return jwt.decode(token, SIGNING, algorithms=['HS256'])\n",
+        None,
     ),
     Case(
         "import hmac\n\n\ndef sign(data):\n    return hmac.new('k3y'.encode(), data, 'sha256')\n",

@@ -1,4 +1,4 @@
-"""S308, S703, S704: text that is marked as safe goes into a page as it is; only the program's own text may.
+"""S308, S704: text that is marked as safe goes into a page as it is; only the program's own text may.
 
 Invariant: literals keep their markup, values are escaped, and a value that is markup already (a Markup, a
 SafeString) stays as it is. Where a lone value may be markup on purpose, nothing is proposed.
@@ -18,7 +18,7 @@ from deltaloom_server.security.codemods.template import Hole, holes_in, is_const
 from deltaloom_server.security.finding import Finding
 from deltaloom_server.security.proposal import Proposal
 
-RULES = ("S308", "S703", "S704")
+RULES = ("S308", "S704")
 
 _MARKUP = frozenset({"markupsafe.Markup", "flask.Markup", "jinja2.Markup"})
 _SAFE = frozenset({
@@ -196,7 +196,7 @@ CASES = (
     Case(
         _DJANGO + "\n\ndef show(self, obj):\n    return mark_safe('<i>{}</i>'.format(obj.name))\n",
         _FORMATTED + '\n\ndef show(self, obj):\n    return format_html("<i>{}</i>", obj.name)\n',
-        "S703",
+        "S308",
     ),
     Case(
         _DJANGO + "\n\ndef show(self, obj):\n    return mark_safe(obj.name)\n",

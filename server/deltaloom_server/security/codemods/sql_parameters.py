@@ -126,6 +126,15 @@ def _pass(rewrite: Rewrite, site: Site, given: Given, text: str) -> None:
 
 CASES = (
     Case(
+        "import json\nimport sqlite3\n\n\ndef close(db: sqlite3.Connection, owner, labels):\n"
+        "    quoted = ', '.join(\"'\" + label + \"'\" for label in labels)\n"
+        "    db.execute('UPDATE notes SET d = 1 WHERE tag IN ({}) AND who = ?'.format(quoted), (owner,))\n",
+        "import json\nimport sqlite3\n\n\ndef close(db: sqlite3.Connection, owner, labels):\n"
+        "    quoted = ', '.join(\"'\" + label + \"'\" for label in labels)\n"
+        '    db.execute("UPDATE notes SET d = 1 WHERE tag IN (SELECT value FROM json_each(?)) AND who = ?",'
+        " (json.dumps(list(labels)), owner))\n",
+    ),
+    Case(
         "import sqlite3\n\n\ndef find(db: sqlite3.Connection, name, age):\n"
         "    return db.execute(f\"SELECT id FROM users WHERE name = '{name}' AND age > {age}\").fetchall()\n",
         "import sqlite3\n\n\ndef find(db: sqlite3.Connection, name, age):\n"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from deltaloom_server.security.codemods.above import built_above, keeps_its_values
 from deltaloom_server.security.codemods.source import Source
 from deltaloom_server.security.codemods.sqldrivers import Driver
 from deltaloom_server.security.codemods.template import (
@@ -282,8 +283,11 @@ def _is_value(reading: _Reading, following: str, name: str) -> bool:
 
 
 def listed_values(source: Source, hole: Hole) -> str | None:
-    """The list that was joined by commas, or made a tuple, to stand after IN."""
+    """The list that was joined by commas, or made a tuple, to stand after IN; by itself or in a variable."""
     node = hole.node
+    if isinstance(node, ast.Name) and not hole.shaped and (built := built_above(source, node)) is not None:
+        made = Hole(built.value, "")
+        return listed_values(source, made) if keeps_its_values(source, built, node, [made]) else None
     if not isinstance(node, ast.Call) or len(node.args) != 1 or node.keywords or hole.shaped:
         return None
     [argument] = node.args
@@ -318,7 +322,9 @@ def _shows(node: ast.expr, name: str) -> bool:
 
 def _list(reading: _Reading, hole: Hole, listed: str) -> bool:
     match = _LIST_BEFORE.search(reading.out)
-    is_tuple = isinstance(hole.node, ast.Call) and isinstance(hole.node.func, ast.Name)
+    built = built_above(reading.source, hole.node)
+    node = built.value if built is not None else hole.node
+    is_tuple = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     if match is None or bool(match["open"]) is is_tuple:
         return False
     how, negated = reading.driver.lists, bool(match["not"])

@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterator
 
 from deltaloom_server.security.codemods import Case
-from deltaloom_server.security.codemods.above import built_above, keeps_its_values
+from deltaloom_server.security.codemods.above import Built, built_above, keeps_its_values
 from deltaloom_server.security.codemods.matching import find_call, unpacks
 from deltaloom_server.security.codemods.rewrite import Rewrite
 from deltaloom_server.security.codemods.source import Source
@@ -40,6 +40,9 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
         return
     if built is not None and not keeps_its_values(source, built, text, holes_in(parts)):
         return
+    here = Built(source.statement(call), call)
+    if renders is not call and not keeps_its_values(source, here, renders, holes_in(parts)):
+        return
     literal, values = _with_variables(parts, {one.arg or "" for one in renders.keywords})
     rewrite = Rewrite(source)
     rewrite.replace(made, string_literal(source, made, literal))
@@ -53,12 +56,26 @@ def _is_template(source: Source, call: ast.Call) -> bool:
 
 
 def _rendered(source: Source, call: ast.Call) -> ast.Call | None:
-    """The `.render(…)` of a template that is made and rendered at once."""
+    """The `.render(…)` of a template that is rendered once: at once, or by its variable."""
     attribute = source.parents[call]
+    if isinstance(attribute, ast.Assign | ast.AnnAssign):
+        uses = _uses(source, attribute)
+        if len(uses) != 1 or (built := built_above(source, uses[0])) is None or built.value is not call:
+            return None
+        attribute = source.parents[uses[0]]
     rendered = source.parents[attribute]
     if isinstance(attribute, ast.Attribute) and attribute.attr == "render" and isinstance(rendered, ast.Call):
         return rendered
     return None
+
+
+def _uses(source: Source, statement: ast.Assign | ast.AnnAssign) -> list[ast.Name]:
+    target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
+    function = source.enclosing_function(statement)
+    if not isinstance(target, ast.Name) or function is None:
+        return []
+    named = [one for one in ast.walk(function) if isinstance(one, ast.Name) and one.id == target.id]
+    return [one for one in named if isinstance(one.ctx, ast.Load)]
 
 
 def _with_variables(parts: tuple[Part, ...], taken: set[str]) -> tuple[str, list[tuple[str, str]]]:
@@ -99,6 +116,19 @@ CASES = (
         "    return jinja2.Template(text).render()\n",
         'import jinja2\n\n\ndef show(user):\n    text = "Hello {{ name }}!"\n'
         "    return jinja2.Template(text).render(name=user.name)\n",
+    ),
+    Case(
+        "import jinja2\n\nenvironment = jinja2.Environment()\n\n\ndef show(name, line):\n"
+        "    page = environment.from_string('<b>{{ name }}</b>' + line)\n    return page.render(name=name)\n",
+        "import jinja2\n\nenvironment = jinja2.Environment()\n\n\ndef show(name, line):\n"
+        '    page = environment.from_string("<b>{{ name }}</b>{{ line }}")\n'
+        "    return page.render(name=name, line=line)\n",
+    ),
+    Case(
+        "import jinja2\n\nenvironment = jinja2.Environment()\n\n\ndef show(line):\n"
+        "    page = environment.from_string('<b>' + line)\n"
+        "    line = line.upper()\n    return page.render(line=line)\n",
+        None,
     ),
     Case(
         "from flask import render_template_string, request\n\n\ndef show():\n"

@@ -1,4 +1,4 @@
-"""S614: `torch.load` unpickles, and so runs, what a file says; with `weights_only=True` it builds tensors.
+"""B614: `torch.load` unpickles, and so runs, what a file says; with `weights_only=True` it builds tensors.
 
 Invariant: nothing is proposed where the call picks an unpickler of its own.
 """
@@ -15,7 +15,7 @@ from deltaloom_server.security.codemods.source import Source
 from deltaloom_server.security.finding import Finding
 from deltaloom_server.security.proposal import Proposal
 
-RULES = ("S614",)
+RULES = ("B614",)
 
 
 def propose(source: Source, finding: Finding) -> Iterator[Proposal]:

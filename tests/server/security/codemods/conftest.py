@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deltaloom_server.security.finding import Finding, Scanner, Span
+from deltaloom_server.security.rules import canonical
 from deltaloom_server.security.scanners import own
 
 
@@ -56,8 +57,9 @@ def _bandit(folder: Path) -> list[Finding]:
     for one in report["results"]:
         line, last = one["line_number"] - 1, one["line_range"][-1] - 1
         span = Span(line, one["col_offset"], max(line, last), one["end_col_offset"])
-        rule = "S" + one["test_id"].removeprefix("B")
-        findings.append(_finding(rule, one["filename"], one["issue_text"], span, "bandit"))
+        findings.append(
+            _finding(canonical(one["test_id"]), one["filename"], one["issue_text"], span, "bandit")
+        )
     return findings
 
 

@@ -38,7 +38,7 @@ STATEMENTS = {
     "like": "f\"SELECT id FROM users WHERE name LIKE '{name}%' AND name NOT LIKE '100%%'\"",
     "double quotes": "f'SELECT id FROM users WHERE name = \"{name}\"'",
     "list": "\"SELECT id FROM users WHERE name IN (%s)\" % ','.join(f\"'{n}'\" for n in [name, 'x'])",
-    "lines": "(\n        \"SELECT id FROM users \"\n        f\"WHERE name = '{name}'\"\n    )",
+    "lines": '(\n        "SELECT id FROM users "\n        f"WHERE name = \'{name}\'"\n    )',
 }
 
 

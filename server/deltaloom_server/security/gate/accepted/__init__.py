@@ -65,7 +65,7 @@ _OWN: dict[str, Entry] = {
         keeps_data=False,
     ),
     "DL114": _XML,
-    "DL116": Entry(web.slow_hash, may_vanish=crypto.HASH_SINKS | {".hexdigest", ".digest"}),
+    "DL116": Entry(web.slow_hash, may_vanish=crypto.HASH_SINKS | web.FAST_HASHES | {".hexdigest", ".digest"}),
     "DL117": Entry(web.drawn_key, keeps_data=False),
 }
 

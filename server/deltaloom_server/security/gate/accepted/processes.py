@@ -45,6 +45,7 @@ MAY_VANISH = frozenset(
 SINKS = PROCESSES | {".exec_command", ".create_subprocess_shell"}
 
 _OPERATORS = re.compile(r"[|&;<>`$(){}*?~\n]")
+_SETTING = re.compile(r"\s*([A-Za-z_]\w*)=([^\s\0'\"$`;&|]*)\s+")
 _CHANGES_FOLDER = re.compile(r"\s*cd\s+[^&;|]+(?:&&|;)\s*")
 _QUOTES = "'\""
 
@@ -167,6 +168,11 @@ def _same_words(site: Site, command: ast.expr, starts: tuple[ast.Call, ...]) -> 
             return "It no longer starts the program in the folder that the command went to."
         text = text[folder.end() :]
     new_text = " ".join(_new_texts(site))
+    while setting := _SETTING.match(text):
+        environments = [env for call in starts if (env := keyword(call, "env")) is not None]
+        if not any(setting[1] in _strings(env) and setting[2] in _strings(env) for env in environments):
+            return f"It no longer sets {setting[1]} for the program."
+        text = text[setting.end() :]
     first = text.split()[0] if text.split() else ""
     if first and "\0" not in first and not _OPERATORS.search(first):
         program = _base(first.strip(_QUOTES))
@@ -175,6 +181,7 @@ def _same_words(site: Site, command: ast.expr, starts: tuple[ast.Call, ...]) -> 
     for word in re.split(r"[\s\0]+", text):
         plain = word.strip(_QUOTES + "=:,")
         known = plain in new_text or _is_spelled_apart(plain, new_text.split())
+        known = known or (plain == "/dev/null" and _discards(site))
         if len(plain) > 1 and not _OPERATORS.search(plain) and not known:
             return f"The command loses the word {plain}."
     return None
@@ -184,6 +191,18 @@ def _is_spelled_apart(word: str, new: Collection[str]) -> bool:
     """`tar cf` and `tar -cf` are `tar -c -f`."""
     letters = word.removeprefix("-")
     return letters.isalpha() and len(letters) < 6 and all(f"-{letter}" in new for letter in letters)
+
+
+def _strings(node: ast.expr) -> set[object]:
+    return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)} | {""}
+
+
+def _discards(site: Site) -> bool:
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == "DEVNULL"
+        for root in site.change.new
+        for node in ast.walk(root)
+    )
 
 
 def _new_texts(site: Site) -> Iterator[str]:

@@ -21,6 +21,7 @@ _PARSERS = words(".urlparse .urlsplit")
 _SLOW_HASHES = words(
     "hashlib.scrypt hashlib.pbkdf2_hmac .hashpw .PasswordHasher .generate_password_hash .make_password"
 )
+FAST_HASHES = words("hashlib.sha224 hashlib.sha256 hashlib.sha384 hashlib.sha512 hashlib.new hashlib.blake2b")
 _DRAWN = frozenset(
     {"os.urandom", "secrets.token_bytes", "secrets.token_hex", "secrets.token_urlsafe", ".generate_key"}
 )
