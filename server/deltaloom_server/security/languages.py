@@ -85,11 +85,9 @@ _BY_NAME: Mapping[str, str] = MappingProxyType(
 )
 
 _SEMGREP_LANGUAGES = frozenset(
-    {
-        "c", "cpp", "csharp", "go", "java", "javascript", "javascriptreact", "kotlin", "php", "ruby", "rust",
-        "scala", "swift", "typescript", "typescriptreact", "vue",
-    }
-)  # fmt: skip
+    {"c", "cpp", "go", "java", "javascript", "javascriptreact", "php", "typescript", "typescriptreact"}
+)
+"""Those that we have rules for."""
 
 _DATA = frozenset({"css", "html", "json", "jsonc", "less", "scss", "xml"})
 """Text in foreign scripts, with the marks that it needs, is at home there; and it doesn't run."""

@@ -21,7 +21,7 @@ from deltaloom_server.security.rules.info import RuleInfo, cwe_url
 __all__ = ["RuleInfo", "all_rules", "bandit_id", "canonical", "cwe_url", "rule_info", "secret_rule"]
 
 _BANDIT_ID = re.compile(r"B\d{3}\Z")
-_SEMGREP_CATALOGUE = ("semgrep_rules", "catalogue.json")
+_SEMGREP_CATALOGUE = ("scanners", "semgrep_rules", "catalogue.json")
 _SECRETS: Mapping[str, tuple[Severity, Confidence]] = MappingProxyType(
     {
         "secret/base64-high-entropy-string": ("low", "low"),
