@@ -12,7 +12,6 @@ from ..assist.abilities import refusal
 from ..assist.filling import loaded_model
 from ..errors import DeltaloomError
 from ..security.analysis.messages import CheckCode, Failed, Judged
-from ..security.gate.paths import refuse_path
 from ..security.proposal import Proposal, Verdict
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ async def check(
 ) -> Verdict:
     """What the gate says of a change of lines [first_line, last_line] (from 0). Raises DeltaloomError where
     it doesn't answer."""
+    from ..security.gate.paths import refuse_path
+
     if (refused := refuse_path(path)) is not None:
         raise DeltaloomError(refused)
     roots = tuple(root.real for root in server.session.roots)

@@ -57,8 +57,10 @@ def _comment(place: Place, finding: Finding, mark: str) -> Edit | None:
     if content.rstrip().endswith("\\") or content.count('"""') % 2 or content.count("'''") % 2:
         return None
     if mark == "#":
-        code = next((name for name in (finding.rule, *finding.aliases) if name.startswith("S")), "")
-        comment = f"noqa: {code}" if code else "nosec"
+        names = (finding.rule, *finding.aliases)
+        code = next((name for name in names if name.startswith("S")), "")
+        bandits = next((name for name in names if name.startswith(("B", "DL"))), finding.rule)
+        comment = f"noqa: {code}" if code else f"nosec {bandits}"
         if finding.rule.startswith("secret/"):
             comment = "pragma: allowlist secret"
     else:

@@ -27,8 +27,8 @@ from deltaloom_server.lint.outcome import Outcome
 from deltaloom_server.lint.select import Choice
 from deltaloom_server.positions import content_length, split_lines
 from deltaloom_server.security.analysis.messages import ScanResult
-from deltaloom_server.security.assemble import assemble
-from deltaloom_server.security.finding import Finding, Inspection, Unscanned
+from deltaloom_server.security.finding import Finding, Inspection, Scanner, Unscanned
+from deltaloom_server.security.inspector import Inspector
 from deltaloom_server.security.source_text import read_source
 
 
@@ -69,7 +69,7 @@ async def run(options: LintOptions, progress: NotificationHandler = lambda _meth
         server.security.workspace.scope = lambda path: _is_chosen(options, choice, path)
         editor = HeadlessEditor(client)
         found = await _look(client, editor, options)
-        found = _with_sarif(found, options, choice)
+        found = await _with_sarif(found, options, choice, server.security.inspector)
         choice = _effective(choice, options, found)
         chosen = choice.report(found.pairs(), frozenset(found.paths))
         fixes = FileFixes()
@@ -173,7 +173,7 @@ def _effective(choice: Choice, options: LintOptions, found: Found) -> Choice:
     )
 
 
-def _with_sarif(found: Found, options: LintOptions, choice: Choice) -> Found:
+async def _with_sarif(found: Found, options: LintOptions, choice: Choice, inspector: Inspector) -> Found:
     """The findings of other scanners' reports among ours, merged where both see the same."""
     notes = list(found.notes)
     inspections, lines = dict(found.inspections), dict(found.lines)
@@ -188,9 +188,10 @@ def _with_sarif(found: Found, options: LintOptions, choice: Choice) -> Found:
                 notes.append(f"Findings of {name} in {path} were left out: {source}.")
                 continue
             before = inspections.get(path)
-            ours = ScanResult(before.findings, before.unscanned) if before is not None else ScanResult(())
-            looked = (*(before.scanners if before is not None else ()), "sarif")
-            inspections[path] = assemble(path, source.text, [ours, ScanResult(tuple(findings))], looked)
+            ours = before.findings if before is not None else ()
+            both = ScanResult((*ours, *findings), before.unscanned if before is not None else ())
+            looked: tuple[Scanner, ...] = (*(before.scanners if before is not None else ()), "sarif")
+            inspections[path] = await inspector.assembled(path, source.text, both, looked)
             lines[path] = lines_of(inspections[path].findings, split_lines(source.text))
     return replace(found, inspections=inspections, lines=lines, notes=tuple(notes))
 

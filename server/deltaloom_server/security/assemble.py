@@ -37,12 +37,18 @@ _GUESSED = frozenset(
 
 
 def assemble(
-    path: str, text: str, results: Iterable[ScanResult], scanners: Collection[Scanner]
+    path: str,
+    text: str,
+    results: Iterable[ScanResult],
+    scanners: Collection[Scanner],
+    *,
+    comments: bool = True,
 ) -> Inspection:
     """All that `results` say of a text, merged, suppressed and identified.
 
     `scanners` are those that were asked to look at all of it; those that didn't are left out of the
-    inspection's, and no suppression comment is called unused for what they didn't see.
+    inspection's, and no suppression comment is called unused for what they didn't see. With `comments` the
+    text is tokenized and may be parsed for them, if it has any: so it is called in the analysis process.
     """
     results = tuple(results)
     unscanned = sorted({one for result in results for one in result.unscanned}, key=_plain)
@@ -50,7 +56,8 @@ def assemble(
     looked = tuple(one for one in sorted(set(scanners)) if one not in missed)
     found = (one for result in results for one in result.findings if one.rule != UNUSED_SUPPRESSION)
     merged = merge(found)
-    findings = identify(apply(text, path, merged, looked), split_lines(text))
+    judged = apply(text, path, merged, looked) if comments else merged
+    findings = identify(judged, split_lines(text))
     return Inspection(path, text_digest(text), findings, tuple(unscanned), looked)
 
 

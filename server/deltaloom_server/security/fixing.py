@@ -24,7 +24,6 @@ from deltaloom_server.security.analysis.messages import (
     Request,
 )
 from deltaloom_server.security.finding import UNUSED_SUPPRESSION, Finding, Inspection
-from deltaloom_server.security.gate.paths import refuse_path
 from deltaloom_server.security.proposal import Edit, Fix, Proposal, Verdict, apply_edits, changed_size
 
 Source = Literal["codemod", "model"]
@@ -83,6 +82,9 @@ class Fixer:
 
         `inspection` is that of the text. `tell` is called with what is being done.
         """
+        # Only here: the gate is the analysis process's, and large.
+        from deltaloom_server.security.gate.paths import refuse_path
+
         if (refusal := refuse_path(finding.path)) is not None:
             raise NoFix(refusal)
         if finding.rule == UNUSED_SUPPRESSION:

@@ -17,7 +17,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from deltaloom_server.security import scanner_versions
-from deltaloom_server.security.analysis.messages import ScanResult, ScanText
+from deltaloom_server.security.analysis.messages import (
+    Assemble,
+    Assembled,
+    Failed,
+    ScanResult,
+    ScanText,
+)
 from deltaloom_server.security.analysis.pool import AnalysisPool
 from deltaloom_server.security.assemble import assemble
 from deltaloom_server.security.finding import Finding, Inspection, Scanner, Unscanned
@@ -25,6 +31,7 @@ from deltaloom_server.security.finding_cache import FindingCache, Remembered
 from deltaloom_server.security.languages import scanners_for
 from deltaloom_server.security.scanners import ruff, semgrep
 from deltaloom_server.security.source_text import read_source
+from deltaloom_server.security.suppressions import may_have_comments
 from deltaloom_server.security.targets import Target
 
 _SLICE = 400
@@ -77,7 +84,7 @@ class Inspector:
         """What can be told while a person types: ruff and our own checks."""
         chosen = tuple(scanner for scanner in scanners_for(path) if scanner in _QUICK)
         result = await self._scan_text(path, text, chosen, _QUICK_SECONDS)
-        return assemble(path, text, [result], chosen)
+        return await self.assembled(path, text, result, chosen)
 
     async def full(self, path: str, text: str, lines: Lines = ()) -> Inspection:
         """All scanners; credentials are looked for in `lines`."""
@@ -87,12 +94,13 @@ class Inspector:
         known = (await self._run(lambda: self._cache.find([key]))).get(key)
         if known is None:
             result = await self._scan_text(path, text, chosen, _FULL_SECONDS)
-            known = Remembered(result, _assembled(path, text, result, None, chosen))
+            known = Remembered(result, await self.assembled(path, text, result, chosen))
             await self._keep({key: known})
         found = await secrets
         if not found.findings and not found.unscanned:
             return _moved(known.inspection, path)
-        return _assembled(path, text, known.result, found, chosen)
+        both = _joined([_at(known.result, path), found])
+        return await self.assembled(path, text, both, (*chosen, "secrets"))
 
     async def files(
         self, targets: Sequence[Target], max_bytes: int, progress: Progress = lambda done, total: None
@@ -115,7 +123,7 @@ class Inspector:
             progress(done, len(targets))
             async for file, result in self._scan_files([f for f in files if f.key not in known]):
                 done += 1
-                inspection = _assembled(file.target.path, file.text, result, None, file.scanners)
+                inspection = await self.assembled(file.target.path, file.text, result, file.scanners)
                 fresh[file.key] = Remembered(result, inspection)
                 progress(done, len(targets))
                 yield Inspected(file.target, file.text, inspection)
@@ -166,6 +174,21 @@ class Inspector:
         if not (inside := _inside(file.scanners)):
             return ScanResult(())
         return await self._pool.scan(ScanText(file.target.path, file.text, inside), seconds=_FULL_SECONDS)
+
+    async def assembled(
+        self, path: str, text: str, result: ScanResult, scanners: tuple[Scanner, ...]
+    ) -> Inspection:
+        """One inspection of what was said. Comments are read in the analysis process, as everything of a
+        workspace that is parsed; where that fails, nothing is suppressed, and that is said."""
+        if not may_have_comments(text):
+            return assemble(path, text, [result], scanners, comments=False)
+        reply = await self._pool.ask(Assemble(path, text, result, scanners), seconds=_FULL_SECONDS)
+        if isinstance(reply, Assembled):
+            return reply.inspection
+        why = reply.reason if isinstance(reply, Failed) else "The comments can't be read."
+        failed = Unscanned(path, "deltaloom", f"Suppression comments aren't known: {why}", failed=True)
+        told = ScanResult(result.findings, (*result.unscanned, failed))
+        return assemble(path, text, [told], scanners, comments=False)
 
     async def _keep(self, results: dict[bytes, Remembered]) -> None:
         """What a scanner failed at is tried again the next time."""
@@ -234,14 +257,6 @@ def _moved(inspection: Inspection, path: str) -> Inspection:
         return inspection
     there = _at(ScanResult(inspection.findings, inspection.unscanned), path)
     return msgspec.structs.replace(inspection, path=path, findings=there.findings, unscanned=there.unscanned)
-
-
-def _assembled(
-    path: str, text: str, result: ScanResult, secrets: ScanResult | None, scanners: tuple[Scanner, ...]
-) -> Inspection:
-    if secrets is None:
-        return assemble(path, text, [_at(result, path)], scanners)
-    return assemble(path, text, [_at(result, path), secrets], (*scanners, "secrets"))
 
 
 def _refused(target: Target, reason: str) -> Inspection:

@@ -12,6 +12,8 @@ import gc
 
 from deltaloom_server.security.analysis.limits import PARSED_BYTES, oversize, too_large
 from deltaloom_server.security.analysis.messages import (
+    Assemble,
+    Assembled,
     CheckCode,
     Failed,
     Judge,
@@ -33,6 +35,11 @@ def serve(request: Request) -> Reply:
         match request:
             case ScanText():
                 return scan(request)
+            case Assemble():
+                from deltaloom_server.security.assemble import assemble
+
+                inspection = assemble(request.path, request.text, [request.result], request.scanners)
+                return Assembled(inspection)
             case Propose():
                 return _propose(request)
             case Locate():

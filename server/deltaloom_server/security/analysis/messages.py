@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from deltaloom_server.security.finding import Finding, Scanner, Span, Unscanned
+from deltaloom_server.security.finding import Finding, Inspection, Scanner, Span, Unscanned
 from deltaloom_server.security.proposal import Proposal, Verdict
 
 
@@ -26,6 +26,21 @@ class ScanResult(msgspec.Struct, frozen=True, tag="scanned"):
 
     findings: tuple[Finding, ...]
     unscanned: tuple[Unscanned, ...] = ()
+
+
+class Assemble(msgspec.Struct, frozen=True, tag="assemble"):
+    """Make one inspection of what `scanners` said of a text, its suppression comments counted."""
+
+    path: str
+    text: str
+    result: ScanResult
+    scanners: tuple[Scanner, ...]
+
+
+class Assembled(msgspec.Struct, frozen=True, tag="assembled"):
+    """The inspection."""
+
+    inspection: Inspection
 
 
 class Propose(msgspec.Struct, frozen=True, tag="propose"):
@@ -102,5 +117,5 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     reason: str
 
 
-Request = ScanText | Propose | Judge | CheckCode | Locate
-Reply = ScanResult | Proposed | Judged | Located | Failed
+Request = ScanText | Assemble | Propose | Judge | CheckCode | Locate
+Reply = ScanResult | Assembled | Proposed | Judged | Located | Failed

@@ -22,10 +22,16 @@ from deltaloom_server.security.suppressions.comments import Comment, PythonLayou
 from deltaloom_server.security.suppressions.directives import WORDS, Directive, read
 from deltaloom_server.security.suppressions.placement import Placement
 
-__all__ = ["Directive", "apply", "find_comments"]
+__all__ = ["Directive", "apply", "find_comments", "may_have_comments"]
 
 _OURS = re.compile(r"S\d{3}|DL\d{3}")
 _PASSWORD_RULES = frozenset({"S105", "S106", "S107"})
+
+
+def may_have_comments(text: str) -> bool:
+    """Is there a word in it that a suppression has? Where there is none, nothing needs to be parsed."""
+    lower = text.lower()
+    return any(word in lower for word in WORDS)
 
 
 def find_comments(path: str, text: str) -> tuple[Directive, ...]:
@@ -68,8 +74,7 @@ def apply(
 
 
 def _read(path: str, text: str) -> tuple[tuple[Directive, ...], PythonLayout | None]:
-    lower = text.lower()
-    if not any(word in lower for word in WORDS):
+    if not may_have_comments(text):
         return (), None
     python = is_python(path)
     layout = python_layout(text) if python else None
