@@ -13,6 +13,7 @@ from deltaloom_server.security.codemods import Case
 from deltaloom_server.security.codemods.matching import bindings
 from deltaloom_server.security.codemods.rewrite import Rewrite
 from deltaloom_server.security.codemods.source import Source
+from deltaloom_server.security.codemods.told_names import environment_name
 from deltaloom_server.security.finding import Finding
 from deltaloom_server.security.proposal import Proposal
 
@@ -40,6 +41,7 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
     if not named:
         named = "JWT_SECRET" if call is not None and "jwt" in source.qualified(call.func) else "SECRET_KEY"
     variable = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", named).upper().strip("_")
+    variable = environment_name(source, variable)
     rewrite = Rewrite(source)
     text = f'{rewrite.use("os", "environ")}["{variable}"]'
     text = f"{text}.encode()" if isinstance(node.value, bytes) else text
@@ -76,6 +78,13 @@ def _literal(source: Source, node: ast.expr) -> tuple[ast.Constant, str] | None:
 
 
 CASES = (
+    Case(
+        '"""Links. The key is LINK_KEY in the environment."""\n\nimport hmac\nimport os\n\n\n'
+        "def sign(data):\n    return hmac.new(b'k3y-0815', data, 'sha256')\n",
+        '"""Links. The key is LINK_KEY in the environment."""\n\nimport hmac\nimport os\n\n\n'
+        "def sign(data):\n    return hmac.new(os.environ[\"LINK_KEY\"].encode(), data, 'sha256')\n",
+        unsafe=True,
+    ),
     Case(
         "import jwt\n\nSIGNING = 'k3y-0815'\n\n\ndef sign(claims):\n"
         "    return jwt.encode(claims, SIGNING, algorithm='HS256')\n",

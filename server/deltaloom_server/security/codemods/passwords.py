@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from deltaloom_server.security.codemods import Case
 from deltaloom_server.security.codemods.rewrite import Rewrite
 from deltaloom_server.security.codemods.source import Function, Source
+from deltaloom_server.security.codemods.told_names import environment_name
 from deltaloom_server.security.finding import Finding
 from deltaloom_server.security.proposal import Proposal
 
@@ -44,7 +45,7 @@ def propose(source: Source, finding: Finding) -> Iterator[Proposal]:
     named = _name_of(source, literal)
     if not named or _is_harmless(source, literal, named, certain=finding.rule.startswith("secret/")):
         return
-    variable = "_".join(_words(named)).upper()
+    variable = environment_name(source, "_".join(_words(named)).upper())
     if not re.fullmatch(r"[A-Z][A-Z0-9_]+", variable):
         return
     rewrite = Rewrite(source)
@@ -167,6 +168,14 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 CASES = (
+    Case(
+        '"""Mail. In the environment, MAIL_PASS is the relay\'s password."""\n\nimport os\n\n'
+        "PASSWORD = 'hunter2-4711'\n",
+        '"""Mail. In the environment, MAIL_PASS is the relay\'s password."""\n\nimport os\n\n'
+        'PASSWORD = os.environ["MAIL_PASS"]\n',
+        "S105",
+        unsafe=True,
+    ),
     Case(
         'import os\n\nDB_PASSWORD = "hunter2-4711"\n',
         'import os\n\nDB_PASSWORD = os.environ["DB_PASSWORD"]\n',
