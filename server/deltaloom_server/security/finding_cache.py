@@ -85,7 +85,7 @@ class FindingCache:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection | None]:
-        """The connection, or None where the file can't be used; what fails inside is as if nothing were known."""
+        """The connection, None where the file can't be used; what fails inside is as if nothing were kept."""
         with self._lock:
             try:
                 connection = self._connect()
