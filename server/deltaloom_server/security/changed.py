@@ -13,6 +13,7 @@ from functools import partial
 
 from deltaloom_server.context.git import GitUnavailable, blobs_at, file_at
 from deltaloom_server.positions import split_lines
+from deltaloom_server.security.source_text import decode_source
 
 _MOST_LINES = 20_000
 
@@ -85,7 +86,11 @@ def text_at(root: str, relative: str, revision: str) -> str | None:
         data = file_at(root, relative, revision)
     except GitUnavailable:
         return None
-    return None if data is None else data.decode("utf-8", "replace")
+    if data is None:
+        return None
+    # As the present text is read: otherwise every line with an umlaut of a latin-1 file would be new.
+    source = decode_source(data, is_python=relative.endswith((".py", ".pyi")))
+    return data.decode("utf-8", "replace") if isinstance(source, str) else source.text
 
 
 def _shared(old: Sequence[str], new: Sequence[str]) -> int:
