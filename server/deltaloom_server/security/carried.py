@@ -56,7 +56,8 @@ def _moved(finding: Finding, line: int, before: Sequence[str], now: Sequence[str
     # The same words may be indented otherwise now.
     shift = (len(new) - len(new.lstrip())) - (len(old) - len(old.lstrip()))
     last = min(line + span.end_line - span.start_line, len(now) - 1)
-    start = max(0, span.start_column + shift)
+    # What stands between the words may be shorter now.
+    start = min(max(0, span.start_column + shift), content_length(new))
     end = span.end_column + shift if last == line else span.end_column
     end = min(max(end, start if last == line else 0), content_length(now[last]))
     return msgspec.structs.replace(finding, span=Span(line, start, last, end))

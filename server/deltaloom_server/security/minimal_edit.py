@@ -84,7 +84,7 @@ def _versioned(
 def _creation(file: NewFile, session: Session) -> list[types.TextDocumentEdit | types.CreateFile]:
     """A file that doesn't exist yet, inside the workspace. Raises DeltaloomError."""
     absolute = absolute_path(file.path, session.roots)
-    if absolute is None or os.path.lexists(absolute):
+    if absolute is None or os.path.lexists(absolute) or not _lies_inside(absolute, session):
         raise DeltaloomError(
             f"{file.path} exists already or lies outside the workspace; choose another name."
         )
@@ -95,6 +95,14 @@ def _creation(file: NewFile, session: Session) -> list[types.TextDocumentEdit | 
         types.CreateFile(uri=uri, options=options),
         _versioned(uri, None, [types.TextEdit(start, file.text)]),
     ]
+
+
+def _lies_inside(absolute: str, session: Session) -> bool:
+    """No ".." and no link on the way leads out of the workspace."""
+    folder = os.path.realpath(os.path.dirname(absolute))
+    return any(
+        folder == root.real or folder.startswith(root.real.rstrip("/") + "/") for root in session.roots
+    )
 
 
 def _trimmed(text: str, edit: Edit) -> tuple[int, int, str]:
