@@ -39,6 +39,7 @@ class _Described(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str
     line: str = ""
     language: Literal["python"] = "python"
+    held_out: bool = False
 
 
 class Case(msgspec.Struct, frozen=True):
