@@ -53,7 +53,7 @@ async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outc
             continue
         text = apply_edits(text, fix.proposal.edits)
         fixed += 1
-        inspection = await security.inspector.full(chosen.path, text)
+        inspection = await security.inspector.full(inspection.path, text)
     if not fixed:
         raise DeltaloomError("None of the findings here has a fix that is safe to apply unseen.")
     title = "1 verified fix" if fixed == 1 else f"{fixed} verified fixes"

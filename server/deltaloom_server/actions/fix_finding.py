@@ -46,7 +46,8 @@ async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outc
     )
     if snapshot.version != chosen.document.version or finding is None:
         raise DeltaloomError("The finding isn't in the file any more; there is nothing to fix.")
-    options = server.security.fix_options(sources=chosen.sources)
+    # `safe`: nobody will look at it, so a fix that changes more than the weakness is of no use.
+    options = server.security.fix_options(unsafe=chosen.about.get("safe") is not True, sources=chosen.sources)
     fix = await server.security.fixer.fix(snapshot.text, finding, inspection, options, tell)
     proposal = fix.proposal
     return Outcome(

@@ -1,15 +1,17 @@
 """Fixing what a run has found: code actions chosen and applied one after another, as a person would.
 
-Invariant: a file on disk changes only when it is still what was looked at, and then as a whole; only fixes
-that the gate has accepted are applied, and those that a person should look at only where that was asked for.
+Invariant: a file on disk changes only when it is still what was looked at, and then as a whole; only findings
+that are new are fixed, by what the gate has accepted, and by what a person should look at only where that was
+asked for.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from deltaloom_server.cli.editor import HeadlessEditor
 from deltaloom_server.cli.lsp_client import Json, LspConversation, ServerFailed
 from deltaloom_server.errors import WorkspaceError
 from deltaloom_server.lint.files import write_bytes
+from deltaloom_server.lint.moved_lines import MovedLines
 from deltaloom_server.lint.options import LintOptions
 from deltaloom_server.lint.outcome import AppliedFix, FileDiff, OfferedFix, Replacement, Reported
 from deltaloom_server.positions import split_lines
@@ -26,24 +29,28 @@ from deltaloom_server.security.finding import Finding, Span
 from deltaloom_server.security.source_text import SourceText, decode_source
 
 _MOST_IN_A_FILE = 500
+_MARK = "\ufeff"
+_MODEL_WAITS = "What the model writes is for a person to look at: add --unsafe-fixes to have it."
 
 
 @dataclass(frozen=True, slots=True)
 class FileFixes:
-    """What was fixed, or would be. `offers` by (path, identity)."""
+    """What was fixed, or would be. `offers` by (path, identity), `moved` by path of the files worked on.
+    Not `complete`: a file can't be written, and a note says which."""
 
     applied: tuple[AppliedFix, ...] = ()
     diffs: tuple[FileDiff, ...] = ()
     fixed_text: str | None = None
     notes: tuple[str, ...] = ()
-    offers: dict[tuple[str, str], OfferedFix] | None = None
+    offers: dict[tuple[str, str], OfferedFix] = field(default_factory=dict)
+    moved: dict[str, MovedLines] = field(default_factory=dict)
+    complete: bool = True
 
     def with_offers(self, reported: Iterable[Reported]) -> tuple[Reported, ...]:
         """The findings with the fixes that were offered for them."""
-        offers = self.offers or {}
         return tuple(
             msgspec.structs.replace(one, fixes=(offer,))
-            if (offer := offers.get((one.finding.path, one.finding.identity))) is not None
+            if (offer := self.offers.get((one.finding.path, one.finding.identity))) is not None
             else one
             for one in reported
         )
@@ -53,7 +60,8 @@ async def fix_files(
     client: LspConversation, editor: HeadlessEditor, options: LintOptions, reported: Sequence[Reported]
 ) -> FileFixes:
     """Look for a fix of each new finding, and apply them where `--fix` or `--diff` asks for that."""
-    total = FileFixes(offers={})
+    waits = options.model_fixes and not options.unsafe_fixes
+    total = FileFixes(notes=(_MODEL_WAITS,) if waits else ())
     wanted: dict[str, list[Finding]] = {}
     for one in reported:
         if one.state == "new" and one.finding.suppressed is None:
@@ -80,7 +88,11 @@ class _FileWork:
         self._client, self._editor, self._options = client, editor, options
         self._path = path
         self._file = Path(options.root) / path
-        self._findings = {finding.identity: finding for finding in findings}
+        self._findings = findings
+        self._places: dict[tuple[str, int], list[Finding]] = {}
+        for finding in findings:
+            self._places.setdefault((finding.rule, finding.span.start_line), []).append(finding)
+        self._foreign = [one for one in findings if one.scanners == ("sarif",)]
         self._applied: list[AppliedFix] = []
         self._offers: dict[tuple[str, str], OfferedFix] = {}
 
@@ -90,30 +102,39 @@ class _FileWork:
         if isinstance(source, str):
             return replace(total, notes=(*total.notes, f"{self._path} isn't fixed: {source}."))
         before = self._editor.text(self._file)
+        self._lines = MovedLines(len(split_lines(before)))
         if self._options.show_fixes:
-            await self._gather(self._findings.values())
+            await self._gather(self._findings)
+        total = replace(total, offers={**total.offers, **self._offers})
         if self._options.fix or self._options.diff:
             await self._apply_all()
         after = self._editor.text(self._file)
-        notes, diffs, text = total.notes, total.diffs, total.fixed_text
+        if not self._options.stdin_filename:
+            self._editor.close(self._file)  # from here on, what counts is on disk
+        return self._finished(total, source, before, after)
+
+    def _finished(self, total: FileFixes, source: SourceText, before: str, after: str) -> FileFixes:
+        mark = _MARK if source.bom else ""
         if self._options.diff and after != before:
-            diffs = (*diffs, FileDiff(self._path, _diff(self._path, before, after)))
+            diff = FileDiff(self._path, _diff(self._path, mark + before, mark + after))
+            total = replace(total, diffs=(*total.diffs, diff))
         if self._options.fix and self._options.stdin_filename:
-            text = after
+            total = replace(total, fixed_text=mark + after)
         elif self._options.fix and after != before:
-            self._write(source, before, after)
+            try:
+                self._write(source, before, after)
+            except WorkspaceError as error:
+                return replace(total, notes=(*total.notes, str(error)), complete=False)
         return replace(
             total,
             applied=(*total.applied, *self._applied),
-            diffs=diffs,
-            fixed_text=text,
-            notes=notes,
-            offers={**(total.offers or {}), **self._offers},
+            moved={**total.moved, self._path: self._lines},
         )
 
     def _open(self) -> SourceText | str:
         if self._options.stdin_filename:
-            return SourceText(self._options.stdin or "", "utf-8")
+            text = self._options.stdin or ""
+            return SourceText(text.removeprefix(_MARK), "utf-8", text.startswith(_MARK))
         try:
             data = self._file.read_bytes()
         except OSError as error:
@@ -131,8 +152,16 @@ class _FileWork:
             raise WorkspaceError(
                 f"{self._path} can't hold its fix in {source.encoding}; convert it to UTF-8 first."
             ) from None
-        if self._file.is_symlink() or self._file.read_bytes() != old:
+        try:
+            mode = self._file.lstat().st_mode
+            changed = not stat.S_ISREG(mode) or self._file.read_bytes() != old
+        except OSError:
+            changed = True
+        if changed:
             raise WorkspaceError(f"{self._path} changed while it was being fixed; run again.")
+        # A folder that may be written would let it be replaced all the same.
+        if not mode & stat.S_IWUSR:
+            raise WorkspaceError(f"{self._path} isn't fixed as it is read-only; make it writable first.")
         write_bytes(os.fspath(self._file), new)
 
     async def _gather(self, findings: Iterable[Finding]) -> None:
@@ -148,37 +177,49 @@ class _FileWork:
         """One after another, each in the text that the ones before it have left."""
         refused: set[str] = set()
         while len(self._applied) < _MOST_IN_A_FILE:
-            waiting = [one for one in await self._present() if one.identity not in refused]
+            waiting = [one for one in await self._present() if one[0].identity not in refused]
             if not waiting:
                 return
-            finding = waiting[0]
-            fix = await self._resolve(finding)
+            now, first = waiting[0]
+            fix = await self._resolve(now)
             if fix is None or (_is_unsafe(fix) and not self._options.unsafe_fixes):
-                refused.add(finding.identity)
+                refused.add(now.identity)
                 continue
             told = fix["data"]["fix"]
             self._editor.change_to(self._file, _edited(self._editor.text(self._file), fix))
-            first = self._findings.get(finding.identity, finding)
+            self._lines.edit(_text_edits(fix))
+            self._foreign = [one for one in self._foreign if one is not first]
+            at_place = self._places[first.rule, first.span.start_line]
+            if len(at_place) > 1:
+                at_place.remove(first)
             self._applied.append(
                 AppliedFix(
-                    self._path, finding.rule, finding.identity, first.span.start_line,
+                    self._path, first.rule, first.identity, first.span.start_line,
                     str(told["title"]), str(told["label"]), bool(told["unsafe"]),
                 )
             )  # fmt: skip
 
-    async def _present(self) -> list[Finding]:
-        """Those of the findings that the text, as it is now, still has."""
+    async def _present(self) -> list[tuple[Finding, Finding]]:
+        """Those of the findings that the text, as it is now, still has: as they are now, and as they were.
+
+        They are known again by their rule and by the line that theirs has become: an identity changes with
+        the line's text, and with the number of equal lines above.
+        """
         document = {"textDocument": {"uri": self._file.as_uri()}}
         report = await self._client.request("textDocument/diagnostic", document)
-        identities = [
-            data["identity"]
-            for item in report.get("items") or []
-            if isinstance(data := item.get("data"), dict) and "identity" in data
+        present = []
+        for item in report.get("items") or []:
+            data = item.get("data")
+            if not isinstance(data, dict) or "identity" not in data:
+                continue
+            line = self._lines.origin(int(item["range"]["start"]["line"]))
+            were = self._places.get((str(data["rule"]), line), ()) if line is not None else ()
+            if were:
+                now = msgspec.structs.replace(were[0], identity=str(data["identity"]), scanners=("ruff",))
+                present.append((now, were[0]))
+        return present + [
+            (moved, one) for one in self._foreign if (moved := self._lines.moved(one)) is not None
         ]
-        ours = [self._findings[one] for one in identities if one in self._findings]
-        foreign = [one for one in self._findings.values() if one.scanners == ("sarif",)]
-        done = {one.identity for one in self._applied}
-        return ours + [one for one in foreign if one.identity not in done]
 
     async def _resolve(self, finding: Finding) -> Json | None:
         """The finding's fix as a resolved code action; None where there is none that holds."""
@@ -190,7 +231,7 @@ class _FileWork:
                 "do": "fix",
                 "uri": uri,
                 "version": self._editor.version(self._file),
-                "about": _about(finding),
+                "about": _about(finding, safe=not self._options.unsafe_fixes),
             },
         }
         try:
@@ -200,8 +241,8 @@ class _FileWork:
         return resolved if resolved.get("edit") else None
 
 
-def _about(finding: Finding) -> dict[str, Any]:
-    about: dict[str, Any] = {"identity": finding.identity, "rule": finding.rule}
+def _about(finding: Finding, *, safe: bool) -> dict[str, Any]:
+    about: dict[str, Any] = {"identity": finding.identity, "rule": finding.rule, "safe": safe}
     if finding.scanners == ("sarif",):
         about["finding"] = msgspec.to_builtins(finding)
     return about

@@ -69,7 +69,8 @@ async def run(options: LintOptions, progress: NotificationHandler = lambda _meth
         server.security.workspace.scope = lambda path: _is_chosen(options, choice, path)
         editor = HeadlessEditor(client)
         found = await _look(client, editor, options)
-        found = await _with_sarif(found, options, choice, server.security.inspector)
+        inspector, imported = server.security.inspector, _Imported.read(options, choice)
+        found = await imported.merged_into(found, options, inspector)
         choice = _effective(choice, options, found)
         chosen = choice.report(found.pairs(), frozenset(found.paths))
         fixes = FileFixes()
@@ -79,6 +80,7 @@ async def run(options: LintOptions, progress: NotificationHandler = lambda _meth
             reported = fixes.with_offers(reported)
             if options.fix and fixes.applied:
                 found = await _look(client, editor, options, again=True)
+                found = await imported.after(fixes).merged_into(found, options, inspector)
                 again = choice.report(found.pairs(), frozenset(found.paths))
                 reported, chosen = again.findings, again
     return Outcome(
@@ -92,7 +94,7 @@ async def run(options: LintOptions, progress: NotificationHandler = lambda _meth
         fixes.diffs,
         fixes.fixed_text,
         options.shard,
-        found.complete,
+        found.complete and fixes.complete,
         began,
         time.monotonic() - clock,
         found.cached,
@@ -133,7 +135,7 @@ async def _look(
 ) -> Found:
     """A pass over the workspace; for one text from stdin, that text as an open document."""
     if options.stdin_filename and not again:
-        editor.open(Path(options.stdin_filename), options.stdin or "")
+        editor.open(Path(options.stdin_filename), (options.stdin or "").removeprefix("\ufeff"))
     await client.request("workspace/diagnostic", {"previousResultIds": []})
     report = await client.request(REPORT, None)
     return _found(report, options)
@@ -173,19 +175,48 @@ def _effective(choice: Choice, options: LintOptions, found: Found) -> Choice:
     )
 
 
-async def _with_sarif(found: Found, options: LintOptions, choice: Choice, inspector: Inspector) -> Found:
-    """The findings of other scanners' reports among ours, merged where both see the same."""
-    notes = list(found.notes)
-    inspections, lines = dict(found.inspections), dict(found.lines)
-    for name in options.from_sarif:
-        imported = read_sarif(name, options.root)
-        notes += imported.notes
-        for path, findings in _by_path(imported.findings).items():
-            if not _is_chosen(options, choice, path):
-                continue
+@dataclass(frozen=True, slots=True)
+class _Imported:
+    """What other scanners' reports say of the chosen files: findings by path, and sentences."""
+
+    findings: dict[str, list[Finding]]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, options: LintOptions, choice: Choice) -> _Imported:
+        """Raises WorkspaceError."""
+        notes: list[str] = []
+        grouped: dict[str, list[Finding]] = {}
+        for name in options.from_sarif:
+            imported = read_sarif(name, options.root)
+            notes += imported.notes
+            for finding in imported.findings:
+                if _is_chosen(options, choice, finding.path):
+                    grouped.setdefault(finding.path, []).append(finding)
+        return cls(grouped, tuple(notes))
+
+    def after(self, fixes: FileFixes) -> _Imported:
+        """Those that are left, where they stand in the fixed files."""
+        done = {(one.path, one.rule, one.line) for one in fixes.applied}
+        left = {
+            path: [
+                now
+                for one in findings
+                if (path, one.rule, one.span.start_line) not in done
+                and (now := fixes.moved[path].moved(one) if path in fixes.moved else one) is not None
+            ]
+            for path, findings in self.findings.items()
+        }
+        return _Imported(left, self.notes)
+
+    async def merged_into(self, found: Found, options: LintOptions, inspector: Inspector) -> Found:
+        """Our findings and these, as one where both see the same."""
+        notes = [*found.notes, *self.notes]
+        inspections, lines = dict(found.inspections), dict(found.lines)
+        for path, findings in self.findings.items():
             source = read_source(f"{options.root.rstrip('/')}/{path}", 1 << 24)
             if isinstance(source, str):
-                notes.append(f"Findings of {name} in {path} were left out: {source}.")
+                notes.append(f"Other scanners' findings in {path} were left out: {source}.")
                 continue
             before = inspections.get(path)
             ours = before.findings if before is not None else ()
@@ -193,17 +224,10 @@ async def _with_sarif(found: Found, options: LintOptions, choice: Choice, inspec
             looked: tuple[Scanner, ...] = (*(before.scanners if before is not None else ()), "sarif")
             inspections[path] = await inspector.assembled(path, source.text, both, looked)
             lines[path] = lines_of(inspections[path].findings, split_lines(source.text))
-    return replace(found, inspections=inspections, lines=lines, notes=tuple(notes))
+        return replace(found, inspections=inspections, lines=lines, notes=tuple(notes))
 
 
 def lines_of(findings: Iterable[Finding], lines: Sequence[str]) -> dict[int, str]:
     """The texts, without line ends, of the lines on which findings begin."""
     numbers = {finding.span.start_line for finding in findings if finding.span.start_line < len(lines)}
     return {number: lines[number][: content_length(lines[number])] for number in numbers}
-
-
-def _by_path(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
-    grouped: dict[str, list[Finding]] = {}
-    for finding in findings:
-        grouped.setdefault(finding.path, []).append(finding)
-    return grouped

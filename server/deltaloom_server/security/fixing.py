@@ -93,6 +93,9 @@ class Fixer:
         for source in ("codemod", "model"):
             if source not in options.sources:
                 continue
+            if source == "model" and not options.unsafe:
+                reasons.append("what the model writes is for a person to look at")
+                continue
             proposals = await self._proposals(source, text, finding, reasons, tell)
             proposals = [one for one in proposals if options.unsafe or not one.unsafe]
             if source == "model":
