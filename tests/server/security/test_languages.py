@@ -13,7 +13,7 @@ def test_python_is_looked_at_by_all_of_its_scanners(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["a.js", "b/c.jsx", "a.ts", "a.tsx", "A.java", "a.c", "a.h", "a.go", "a.php", "a.vue"]
+    "path", ["a.js", "b/c.jsx", "a.ts", "a.tsx", "A.java", "a.c", "a.h", "a.cpp", "a.go", "a.php"]
 )
 def test_other_languages_are_semgreps_where_it_is_installed(path: str) -> None:
     assert ("semgrep" in scanners_for(path)) == has_semgrep()

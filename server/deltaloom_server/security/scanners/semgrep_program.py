@@ -126,7 +126,8 @@ def write(folder: str, texts: Sequence[tuple[str, bytes]]) -> tuple[str, ...]:
         assert analyzer is not None
         language, ending = analyzer
         name = os.path.join(folder, f"{number}{ending}")
-        _create(name, data)
+        # Go's grammar reads a last line without an end as something else than it is.
+        _create(name, data if data.endswith(b"\n") else data + b"\n")
         names.append(name)
         place = {"fpath": name, "ppath": name}
         targets.append(["CodeTarget", {"path": place, "analyzer": language, "products": ["sast"]}])

@@ -12,6 +12,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -22,9 +23,9 @@ from deltaloom_server.security.finding import Finding, Span, Unscanned
 from deltaloom_server.security.rules import rule_info
 from deltaloom_server.security.scanners import semgrep_rules
 
-_UNPARSED = frozenset({"LexicalError", "ParseError", "OtherParseError", "AstBuilderError"})
-_TOO_MUCH = frozenset({"Timeout", "FixpointTimeout", "OutOfMemory"})
-_WORD = re.compile(r"\w+", re.ASCII)
+_UNPARSED = frozenset({"Lexical error", "Syntax error", "Other syntax error", "AST builder error"})
+_TOO_MUCH: Mapping[str, str] = MappingProxyType({"Timeout": "time", "Out of memory": "memory"})
+_WORDS = re.compile(r"[A-Za-z ]{1,60}")
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -47,18 +48,18 @@ class _Where(msgspec.Struct, frozen=True):
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """What semgrep couldn't do. `error_type` is a word, or a list that begins with one."""
+    """What semgrep couldn't do. `error_type` is the name of a kind, or a list that begins with one."""
 
     error_type: Any
     location: _Where | None = None
     rule_id: str | None = None
 
     def kind(self) -> str:
-        """The word."""
+        """The name of the kind."""
         said = (
             self.error_type[0] if isinstance(self.error_type, list) and self.error_type else self.error_type
         )
-        return said if isinstance(said, str) and _WORD.fullmatch(said) else "unknown"
+        return said if isinstance(said, str) and _WORDS.fullmatch(said) else "unknown"
 
 
 class _Skipped(msgspec.Struct, frozen=True):
@@ -140,13 +141,14 @@ def _unscanned(path: str, trouble: Trouble) -> Unscanned:
         )
     if kind in _UNPARSED:
         return Unscanned(path, "semgrep", f"Line {line} doesn't parse for semgrep.")
-    if kind == "StackOverflow":
+    if kind == "Stack overflow":
         return Unscanned(path, "semgrep", "The file is nested too deeply for semgrep.")
-    if kind == "TooManyMatches":
+    if kind == "Fixpoint timeout":
+        return Unscanned(path, "semgrep", "A function is too complex for semgrep to follow its values.")
+    if kind == "Too many matches":
         return Unscanned(path, "semgrep", f"A rule of semgrep's{_named(trouble)} matches too often in it.")
     if kind in _TOO_MUCH:
-        what = "memory" if kind == "OutOfMemory" else "time"
-        why = f"semgrep needed too much {what} for the file{_named(trouble)}."
+        why = f"semgrep needed too much {_TOO_MUCH[kind]} for the file{_named(trouble)}."
         return Unscanned(path, "semgrep", why, failed=True)
     return Unscanned(path, "semgrep", f"semgrep failed at the file ({kind}).", failed=True)
 
