@@ -202,6 +202,8 @@ def _constants_for_results(change: Change, may_fix_text: bool) -> Iterator[str]:
         ):
             yield "It returns a constant in the place of a result."
             return
+    if _results(change.old) and not _results(change.new):
+        yield "It no longer returns a result."
     computed = {
         target.id
         for one in removed
@@ -217,6 +219,14 @@ def _constants_for_results(change: Change, may_fix_text: bool) -> Iterator[str]:
             if names and _count_stores(change, min(names)) < 2:
                 yield f"It assigns a constant to {min(names)} in the place of a result."
                 return
+
+
+def _results(roots: Sequence[ast.stmt]) -> int:
+    return sum(
+        isinstance(node, ast.Return) and not _is_blank(node.value)
+        for root in roots
+        for node in ast.walk(root)
+    )
 
 
 def _is_guarded(change: Change, node: ast.AST) -> bool:

@@ -7,7 +7,7 @@ Invariant: a rule without an entry has the conservative default, never a free pa
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,7 +15,7 @@ from deltaloom_server.security.rules import canonical
 
 from ..words import words
 from . import crypto, loading, processes, settings, sql, web
-from .site import Site
+from .site import Site, matches
 
 __all__ = ["ENTRIES", "Entry", "Site", "accepted"]
 
@@ -125,6 +125,7 @@ _TABLE: dict[str, Entry] = {
 ENTRIES: Mapping[str, Entry] = MappingProxyType(_TABLE)
 
 _DEFAULT = Entry()
+_MAKES_TEXT = words(".format .join .replace .strip .lower .upper str repr shlex.quote pipes.quote int")
 
 
 def accepted(site: Site) -> Iterator[str]:
@@ -152,10 +153,20 @@ def _replaced(site: Site, sink: ast.Call, entry: Entry) -> Iterator[str]:
     name = site.old_name(sink).lstrip(".")
     if entry.keeps_data and (lost := sorted(site.lost_data(sink))):
         yield f"It drops {lost[0]}, which went into {name}."
-    if site.is_discarded(sink, site.before) or not site.added_calls:
+    if not site.added_calls or _was_discarded(site, sink):
         return
-    outer = [
-        call for call in site.added_calls if isinstance(site.after.parents.get(call), ast.Expr | ast.Await)
-    ]
-    if len(outer) == len(site.added_calls) and all(site.is_discarded(call, site.after) for call in outer):
+    if all(site.is_discarded(call, site.after) for call in _outermost(site.added_calls)):
         yield f"It throws away the result that {name} was called for."
+
+
+def _was_discarded(site: Site, sink: ast.Call) -> bool:
+    """Did nobody look at the result before? Of a call within others these count; of one that only makes a
+    text, those that took it."""
+    around = [call for call in site.removed_calls if sink in ast.walk(call)]
+    if matches(site.old_name(sink), _MAKES_TEXT) and _outermost(around) == [sink]:
+        around = [one for one in site.removed_calls if not matches(site.old_name(one), _MAKES_TEXT)] or around
+    return all(site.is_discarded(call, site.before) for call in _outermost(around))
+
+
+def _outermost(calls: Sequence[ast.Call]) -> list[ast.Call]:
+    return [call for call in calls if not any(call in ast.walk(one) for one in calls if one is not call)]

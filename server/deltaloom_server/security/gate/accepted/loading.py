@@ -45,7 +45,9 @@ PICKLE_VANISH = PICKLE_SINKS | frozenset(
 _LITERALS = words("ast.literal_eval json.loads int float complex decimal.Decimal fractions.Fraction")
 EVAL_SINKS = frozenset(["eval", "exec", "compile", "builtins.eval", "builtins.exec"])
 
-XML_METHODS = words(".parse .fromstring .iterparse .XML .parseString .make_parser .XMLParser .fromstringlist")
+XML_METHODS = words(
+    ".parse .fromstring .iterparse .XML .parseString .make_parser .XMLParser .fromstringlist .create_parser"
+)
 
 
 def yaml(site: Site) -> str | None:

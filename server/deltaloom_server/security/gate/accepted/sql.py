@@ -1,6 +1,7 @@
 """SQL: one constant statement, and every value beside it as a parameter.
 
-Invariant: each expression that was put into the text is found again among the parameters.
+Invariant: it is the statement at the finding that is judged: it must be gone as it was, and one call must
+execute it with all the values that were put into it. Other statements of the function may stay as they were.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 
 from ..words import words
 from .processes import literal_text
-from .site import Site, matches
+from .reaching import values_at
+from .site import Site, constant, keyword, matches
 
 EXECUTES = words(
     ".execute .executemany .fetch .fetchrow .fetchval .fetch_all .fetch_one .fetch_val .raw .query"
@@ -21,7 +23,11 @@ EXECUTES = words(
 MAY_VANISH = frozenset(
     (*EXECUTES, ".format", ".join", "str", ".replace", "int", "repr", ".escape_string", ".execute", ".strip")
 )
+_TEXT_CALLS = frozenset({".text", "text", "sqlalchemy.text", "sqlalchemy.sql.text"})
+_STATEMENT_KEYWORDS = ("sql", "query", "statement", "operation")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
+_QUOTES = frozenset({"'", '"', "\\", "%", "_", "`", "]"})
+_ESCAPES = frozenset({".escape_string", ".escape", ".literal", ".mysql_real_escape_string"})
 _PLACEHOLDER = re.compile(r"\?|%s|%\(\w+\)s|:\w+|\$\d+|@\w+")
 
 
@@ -30,19 +36,31 @@ def parameters(site: Site) -> str | None:
     old = _statement(site)
     if old is None:
         return "The statement can't be found in the function."
-    calls = [call for call in site.added_calls if matches(site.name(call), EXECUTES)]
-    calls += [call for call in _unchanged_executes(site) if call not in calls]
+    if ast.dump(old) not in {ast.dump(node) for node in site.change.removed}:
+        return "It leaves the statement as it was."
+    values = list(_values(old))
+    if any(_is_new(site, piece) for call in _executes(site) for piece in _pieces(site, call)) and not any(
+        _is_identifier(site, value) for value in values
+    ):
+        return "It still puts values into the statement's text."
+    calls = [call for call in _executes(site) if _is_changed(site, call)]
     if not calls:
         return "It executes no statement in this function."
-    values = list(_values(old))
-    texts, passed = _parts(site, calls)
+    objections = [_executed_well(site, old, values, call) for call in calls]
+    return None if None in objections else objections[0]
+
+
+def _executed_well(site: Site, old: ast.expr, values: list[ast.expr], call: ast.Call) -> str | None:
+    """Does this one call execute the statement, with all the values?"""
+    texts = [literal_text(one) for one in _pieces(site, call)]
+    passed = list(_passed(site, call))
     for value in values:
         if not any(_flows(site, one, value) for one in passed) and not _is_known(site, value, texts):
             return f"It doesn't pass {ast.unparse(value)[:60]} as a parameter."
-    if any("\0" in one for one in texts) and not any(_is_identifier(site, value) for value in values):
-        return "It still puts values into the statement's text."
-    many = any(site.name(call).endswith("executemany") for call in calls)
-    return _same_statement(old, texts, len(values), many=many)
+    return _same_statement(old, texts, len(values), many=site.name(call).endswith("executemany"))
+
+
+# -- the old statement --------------------------------------------------------------------------------------
 
 
 def _statement(site: Site) -> ast.expr | None:
@@ -81,52 +99,95 @@ def _values(node: ast.expr) -> Iterator[ast.expr]:
         yield node
 
 
-def _unchanged_executes(site: Site) -> Iterator[ast.Call]:
-    """`db.execute(query, values)` that was written so already, in which only the variables are new."""
-    for root in site.change.new:
-        for node in ast.walk(root):
-            if (
-                isinstance(node, ast.Call)
-                and matches(site.name(node), EXECUTES)
-                and node.args
-                and isinstance(node.args[0], ast.Name)
-            ):
-                yield node
+# -- the new calls ------------------------------------------------------------------------------------------
 
 
-def _parts(site: Site, calls: list[ast.Call]) -> tuple[list[str], list[ast.AST]]:
-    """The statements' texts (a NUL where a value comes in), and all that is passed beside them."""
-    texts: list[str] = []
-    passed: list[ast.AST] = []
-    for call in calls:
-        arguments = [*call.args, *(one.value for one in call.keywords)]
-        for number, argument in enumerate(arguments):
-            one = site.resolved(argument)
-            if isinstance(one, ast.Call) and matches(site.name(one), {".text", "text"}) and one.args:
-                argument, one = one.args[0], site.resolved(one.args[0])
-            if (number == 0 and call.args) or (
-                isinstance(one, ast.Constant | ast.JoinedStr | ast.BinOp) and _is_text(one)
-            ):
-                texts += [literal_text(one), *_appended(site, argument)]
-            else:
-                passed += [
-                    one,
-                    *(site.resolved(part) for part in ast.walk(one) if isinstance(part, ast.Name)),
-                ]
-                passed += _collected(site, argument)
-    return texts, passed
+def _executes(site: Site) -> tuple[ast.Call, ...]:
+    return site.new_calls(EXECUTES)
 
 
-def _appended(site: Site, node: ast.expr) -> Iterator[str]:
+def _is_changed(site: Site, call: ast.Call) -> bool:
+    """The call is new, or what it executes is: `db.execute(query, values)` may have stood there before."""
+    added = site.change.added_set
+    return call in added or any(piece in added for piece in _pieces(site, call))
+
+
+def _is_new(site: Site, piece: ast.expr) -> bool:
+    """Does the change bring a text into which values are put? Those that stood there are other findings'.
+
+    A variable looks the same wherever it stands, so there it is its statement that counts.
+    """
+    if "\0" not in literal_text(piece):
+        return False
+    added = site.change.added_set
+    if isinstance(piece, ast.Name | ast.Attribute | ast.Subscript):
+        return site.after.statement(piece) in added
+    return piece in added
+
+
+def _statement_of(site: Site, call: ast.Call) -> ast.expr | None:
+    """The argument that is the statement, without a `text(…)` around it."""
+    if _binds(call):
+        given: ast.expr | None = call
+    else:
+        given = call.args[0] if call.args else None
+    for name in _STATEMENT_KEYWORDS:
+        given = given if given is not None else keyword(call, name)
+    while isinstance(given, ast.Call):
+        if _binds(given) and isinstance(given.func, ast.Attribute):
+            given = given.func.value
+        elif matches(site.name(given), _TEXT_CALLS) and given.args:
+            given = given.args[0]
+        else:
+            break
+    return given
+
+
+def _pieces(site: Site, call: ast.Call) -> Iterator[ast.expr]:
+    """The expressions that may be the executed text, or that are appended to it."""
+    given = _statement_of(site, call)
+    if given is None:
+        return
+    for one in values_at(site.after, given):
+        if isinstance(one, ast.Call) and matches(site.name(one), _TEXT_CALLS) and one.args:
+            yield from values_at(site.after, one.args[0])
+        elif isinstance(one, ast.Subscript) and isinstance(table := site.resolved(one.value), ast.Dict):
+            yield from table.values
+        else:
+            yield one
+    if isinstance(given, ast.Name):
+        for node in _appended(site, given.id):
+            yield node.value
+
+
+def _appended(site: Site, name: str) -> Iterator[ast.AugAssign]:
     """`query += " AND a = ?"`"""
     for root in site.change.new:
         for one in ast.walk(root):
-            if (
-                isinstance(one, ast.AugAssign)
-                and isinstance(node, ast.Name)
-                and ast.unparse(one.target) == node.id
-            ):
-                yield literal_text(one.value)
+            if isinstance(one, ast.AugAssign) and ast.unparse(one.target) == name:
+                yield one
+
+
+def _passed(site: Site, call: ast.Call) -> Iterator[ast.AST]:
+    """All that is passed beside the statement, through variables as well."""
+    statement = _statement_of(site, call)
+    arguments = [*(call.args if _binds(call) else call.args[1:]), *(one.value for one in call.keywords)]
+    if call.args and isinstance(inner := call.args[0], ast.Call) and _binds(inner):
+        arguments += [*inner.args, *(one.value for one in inner.keywords)]
+    for argument in arguments:
+        if argument is statement:
+            continue
+        for one in values_at(site.after, argument):
+            yield one
+            for part in ast.walk(one):
+                if isinstance(part, ast.Name):
+                    yield from values_at(site.after, part)
+        yield from _collected(site, argument)
+
+
+def _binds(call: ast.Call) -> bool:
+    """`text(…).bindparams(name=name)`"""
+    return isinstance(call.func, ast.Attribute) and call.func.attr == "bindparams"
 
 
 def _collected(site: Site, node: ast.expr) -> Iterator[ast.AST]:
@@ -150,13 +211,12 @@ def _collected(site: Site, node: ast.expr) -> Iterator[ast.AST]:
                 yield one.value
 
 
-def _is_text(node: ast.expr) -> bool:
-    return bool(_WORD.search(literal_text(node)))
+# -- the values ---------------------------------------------------------------------------------------------
 
 
 def _flows(site: Site, node: ast.AST, value: ast.expr) -> bool:
-    """The value is passed; of a list that was joined into the text, the list is."""
-    if _contains(node, value):
+    """The value is passed, or what it was before it was escaped; of a list that was joined, the list is."""
+    if _contains(site, node, value):
         return True
     if isinstance(value, ast.Name):
         old = [one for root in site.change.old for one in ast.walk(root) if isinstance(one, ast.Assign)]
@@ -164,6 +224,8 @@ def _flows(site: Site, node: ast.AST, value: ast.expr) -> bool:
         if len(values) != 1 or not isinstance(values[0], ast.Call):
             return False
         value = values[0]
+        if _unescaped(site, value) is not value and _contains(site, node, value):
+            return True
     if not isinstance(value, ast.Call) or site.old_name(value) not in (".join", "str", "repr"):
         return False
     names = site.data(value, site.before)
@@ -181,12 +243,35 @@ def _is_known(site: Site, value: ast.expr, texts: list[str]) -> bool:
     return isinstance(value, ast.Constant) or _is_identifier(site, value)
 
 
-def _contains(node: ast.AST, value: ast.expr) -> bool:
-    """The value itself, or what is inside of str(value), f"%{value}%"."""
-    while isinstance(value, ast.Call) and len(value.args) == 1 and isinstance(value.func, ast.Name):
-        value = value.args[0]
-    wanted = ast.dump(value)
-    return any(ast.dump(one) == wanted for one in ast.walk(node))
+def _contains(site: Site, node: ast.AST, value: ast.expr) -> bool:
+    """The value itself, or what was made text and escaped."""
+    dumps = {ast.dump(one) for one in ast.walk(node)}
+    return ast.dump(value) in dumps or ast.dump(_unescaped(site, value)) in dumps
+
+
+def _unescaped(site: Site, value: ast.expr) -> ast.expr:
+    """What is inside of str(value), value.replace("'", "''"), escape_string(value)."""
+    while isinstance(value, ast.Call):
+        plain = isinstance(value.func, ast.Name) or matches(site.old_name(value), _ESCAPES)
+        if plain and len(value.args) == 1:
+            value = value.args[0]
+        elif _doubles_quotes(value) and isinstance(value.func, ast.Attribute):
+            value = value.func.value
+        else:
+            break
+    return value
+
+
+def _doubles_quotes(call: ast.Call) -> bool:
+    given = [constant(one) for one in call.args]
+    return (
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr == "replace"
+        and len(given) == 2
+        and given[0] in _QUOTES
+        and isinstance(given[1], str)
+        and str(given[0]) in given[1]
+    )
 
 
 def _is_identifier(site: Site, value: ast.expr) -> bool:
@@ -222,8 +307,8 @@ def _same_statement(old: ast.expr, texts: list[str], values: int, *, many: bool)
     new = set(map(str.lower, (word for text in texts for word in _WORD.findall(text))))
     if many or {"any", "all", "json_each"} & new:
         words -= {"in", "not"}
-    if texts and (lost := sorted(words - new)):
+    if lost := sorted(words - new):
         return f"The statement loses the word {lost[0]}."
-    if values and texts and not any(_PLACEHOLDER.search(text) or "\0" in text for text in texts):
+    if values and not any(_PLACEHOLDER.search(text) or "\0" in text for text in texts):
         return "The statement has no placeholder."
     return None
