@@ -104,7 +104,9 @@ def test_every_direct_dependency_is_pinned_and_torch_without_a_local_suffix() ->
     direct = {re.split(r"[<>=\[ ]", text)[0].lower() for text in [*project["dependencies"], *extras]}
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.lower().split("==") for line in lines if line and not line.startswith("#"))
-    assert direct - pins.keys() == set()
+    # semgrep wants other versions of what the rest uses; where it is tested, only its program is installed.
+    assert direct - pins.keys() == {"semgrep"}
+    assert "semgrep==1.172." in (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "+" not in pins["torch"]
 
 

@@ -102,7 +102,9 @@ async def test_what_is_offered(connect, workspace: Path) -> None:
     assert offered.workspace.workspace_folders.supported
     # Nothing is offered that isn't there.
     assert offered.hover_provider is None
-    assert offered.code_action_provider is None
+    assert offered.rename_provider is None
+    assert offered.code_action_provider.resolve_provider
+    assert offered.diagnostic_provider.workspace_diagnostics
 
 
 async def test_a_keystroke_reads_what_was_typed_and_agreeing_ones_read_nothing(
