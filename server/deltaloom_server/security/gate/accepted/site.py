@@ -11,11 +11,15 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from deltaloom_server.security.codemods.source import Source
+from deltaloom_server.security.codemods.source import Function, Source
 from deltaloom_server.security.finding import Finding
 
 from ..change import Change
 from ..imports import Binding, added_bindings, bindings
+from ..words import words
+
+_REQUESTED = words("flask quart starlette fastapi bottle aiohttp sanic tornado")
+"""Packages whose `request` gives what somebody outside has sent."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +121,9 @@ class Site:
         found: set[str] = set()
         read = self._read
         for node in self.change.added:
-            if isinstance(node, ast.Assign):
-                targets = {
-                    one.id for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Name)
-                }
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                places = node.targets if isinstance(node, ast.Assign) else [node.target]
+                targets = {one.id for place in places for one in ast.walk(place) if isinstance(one, ast.Name)}
                 if not isinstance(node.value, ast.Name | ast.Tuple) and (not targets or targets & read):
                     found |= self.data(node.value, self.after)
             elif isinstance(node, ast.With | ast.AsyncWith):
@@ -151,7 +154,50 @@ class Site:
         }
         gone = self.data(node, self.before) - self.added_data
         # A local that only carried the value on may go when the value itself flows in.
-        return frozenset(name for name in gone if name not in aliases or name in self._read)
+        lost = {name for name in gone if name not in aliases or name in self._read or self._is_dropped(name)}
+        return frozenset(lost | (outer_values(node, self.before) - self._live_outer))
+
+    def _is_dropped(self, name: str) -> bool:
+        """A local that nobody reads any more: is what it held used nowhere else?"""
+        for value in self._held(name):
+            if outer_values(value, self.before) - self._live_outer:
+                return True
+            if any(one not in self._live_names for one in self.data(value, self.before)):
+                return True
+        return False
+
+    def _held(self, name: str) -> Iterator[ast.expr]:
+        """What the old unit assigned to a variable."""
+        for root in self.change.old:
+            for one in ast.walk(root):
+                if isinstance(one, ast.Assign) and any(
+                    isinstance(target, ast.Name) and target.id == name for target in one.targets
+                ):
+                    yield one.value
+
+    @cached_property
+    def _live(self) -> tuple[ast.AST, ...]:
+        """The new unit without assignments to locals that nobody reads."""
+        dead = {
+            part
+            for root in self.change.new
+            for one in ast.walk(root)
+            if isinstance(root, Function)
+            and isinstance(one, ast.Assign)
+            and all(isinstance(target, ast.Name) and target.id not in self._read for target in one.targets)
+            for part in ast.walk(one)
+        }
+        return tuple(one for root in self.change.new for one in ast.walk(root) if one not in dead)
+
+    @cached_property
+    def _live_names(self) -> frozenset[str]:
+        return frozenset(
+            one.id for one in self._live if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
+        )
+
+    @cached_property
+    def _live_outer(self) -> frozenset[str]:
+        return frozenset(name for one in self._live if (name := outer_value(one, self.after)))
 
     def assigned(self, name: str) -> Iterator[ast.expr]:
         """What the new unit assigns to a variable."""
@@ -203,6 +249,23 @@ class Site:
 def imported_names(source: Source) -> frozenset[str]:
     """Names that any import of the file binds, also those that two imports bind to different things."""
     return frozenset(one.name for node in ast.walk(source.tree) for one in bindings(node))
+
+
+def outer_values(node: ast.AST, source: Source) -> frozenset[str]:
+    """What an expression takes from a request: "flask.request.args"."""
+    return frozenset(name for one in ast.walk(node) if (name := outer_value(one, source)))
+
+
+def outer_value(node: ast.AST, source: Source) -> str:
+    """The part of a request that an expression is, by its full name; "" for anything else."""
+    if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
+        return ""
+    parent = source.parents.get(node)
+    if isinstance(parent, ast.Call) and parent.func is node:
+        return ""
+    full = source.qualified(node)
+    packages = full.split(".")
+    return full if packages[0] in _REQUESTED and "request" in packages else ""
 
 
 def matches(name: str, names: Collection[str]) -> bool:
