@@ -30,6 +30,9 @@ _LOOPBACK = frozenset({"127.0.0.1", "255.255.255.255"})
 _DOMAIN = re.compile(
     r"(?i)\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|dev|app|xyz|ru|cn|info|biz|site|online|onion)\b"
 )
+_JOINED = re.compile(r"\|\|?|&&|;")
+_VALUE = re.compile(r"\{[^{}]*\}|%\(\w+\)[a-z]|%[sdr]")
+_WITH_HOST = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/\s]+/")
 _TOKEN = re.compile(
     r"AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|sk[-_](?:live|test|proj)?[-_]?\w{20,}"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}|AIza[0-9A-Za-z_-]{30,}"
@@ -80,13 +83,26 @@ def strings(before: str, after: str) -> Iterator[str]:
     """Addresses, and what looks like a credential: for every language."""
     for pattern in (_URL, _ADDRESS, _DOMAIN):
         old = Counter(pattern.findall(before))
+        known = {_fixed_part(one) for one in old}
         for one in sorted(Counter(pattern.findall(after)) - old):
-            if one not in old and one not in _LOOPBACK and not _is_version(pattern, one):
-                yield f"It adds an address: {one[:80]}."
-                return
+            if one in old or one in _LOOPBACK or _is_version(pattern, one):
+                continue
+            if pattern is _URL and _fixed_part(one) in known:
+                continue
+            yield f"It adds an address: {one[:80]}."
+            return
     old_tokens = set(_TOKEN.findall(before))
     if any(one not in old_tokens for one in _TOKEN.findall(after)):
         yield "It adds what looks like a credential."
+
+
+def _fixed_part(url: str) -> str:
+    """Of an address with a complete host: all up to where a value is put in, however that is written. Of one
+    whose host is itself a value: all of it, with the values' places marked alike."""
+    fixed = _VALUE.split(url, maxsplit=1)[0].rstrip("\\")
+    if _WITH_HOST.match(fixed):
+        return fixed
+    return _VALUE.sub("{}", url)
 
 
 def _is_version(pattern: re.Pattern[str], text: str) -> bool:
@@ -156,8 +172,18 @@ def effects(change: Change) -> Iterator[str]:
         new = sum(
             _is_one(change.after, node, names, methods) for root in change.new for node in ast.walk(root)
         )
+        if names is PROCESSES and old:
+            old += _joined_commands(change)
         if new > old and not (kind.startswith("opens") and _had_receiver(change)):
             yield f"It {kind} where the code before did not."
+
+
+def _joined_commands(change: Change) -> int:
+    """Further programs that a shell's command line started, which has gone: `cat … | wc -l`."""
+    if not any(_is_one(change.before, node, PROCESSES, frozenset()) for node in change.removed):
+        return 0
+    texts = [one.value for one in change.removed if isinstance(one, ast.Constant)]
+    return sum(len(_JOINED.findall(text)) for text in texts if isinstance(text, str))
 
 
 def _had_receiver(change: Change) -> bool:

@@ -15,6 +15,7 @@ from deltaloom_server.security.rules import canonical
 
 from ..words import words
 from . import crypto, loading, processes, settings, sql, web
+from .replaced import is_replaced
 from .site import Site, matches
 
 __all__ = ["ENTRIES", "Entry", "Site", "accepted"]
@@ -135,7 +136,7 @@ def accepted(site: Site) -> Iterator[str]:
     sinks = site.sinks(entry.sinks) if entry.sinks else ()
     sink = sinks[0] if sinks else site.sink
     may = set(entry.may_vanish) | ({site.old_name(sink)} if sink is not None else set())
-    vanished = site.vanished(may)
+    vanished = [name for name in site.vanished(may) if not is_replaced(site, name)]
     if vanished:
         yield f"It no longer calls {vanished[0].lstrip('.')}."
     if sink is not None:

@@ -10,6 +10,7 @@ import re
 
 from ..sinks import HASHES, RANDOM, WEAK_HASHES
 from ..words import words
+from .replaced import is_replaced
 from .site import Site, constant, keyword, matches
 
 HASH_SINKS = frozenset(f"hashlib.{name}" for name in WEAK_HASHES | {"new"}) | words(
@@ -59,7 +60,8 @@ _PROTOCOLS = words(
 
 def hashing(site: Site) -> str | None:
     """S303, S324: SHA-256 or stronger; or the same hash, said not to be there for security."""
-    if not site.replacements(_DERIVES) and (lost := site.vanished(HASH_SINKS)):
+    lost = [name for name in site.vanished(HASH_SINKS) if not is_replaced(site, name)]
+    if lost and not site.replacements(_DERIVES):
         return f"It no longer calls {lost[0].lstrip('.')}."
     for call in site.added_calls:
         name = site.name(call)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 
 from ..sinks import PROCESSES, SHELLS
 from ..words import words
+from .reaching import values_at
 from .site import Site, constant, keyword, matches
 
 STARTS = PROCESSES - {
@@ -168,16 +169,21 @@ def _same_words(site: Site, command: ast.expr, starts: tuple[ast.Call, ...]) -> 
             return "It no longer starts the program in the folder that the command went to."
         text = text[folder.end() :]
     new_text = " ".join(_new_texts(site))
+    settings: list[tuple[str, str]] = []
     while setting := _SETTING.match(text):
-        environments = [env for call in starts if (env := keyword(call, "env")) is not None]
-        if not any(setting[1] in _strings(env) and setting[2] in _strings(env) for env in environments):
-            return f"It no longer sets {setting[1]} for the program."
+        settings.append((setting[1], setting[2]))
         text = text[setting.end() :]
+    if objection := _same_environment(site, settings, starts):
+        return objection
     first = text.split()[0] if text.split() else ""
     if first and "\0" not in first and not _OPERATORS.search(first):
         program = _base(first.strip(_QUOTES))
         if not any(_starts_with(site, call, program) for call in starts):
             return f"It starts another program than {program}."
+        programs = {_base(word.strip(_QUOTES)) for word in re.split(r"[\s\0|&;]+", text)}
+        for call in starts:
+            if (other := _program(site, call)) and _base(other) not in programs:
+                return f"It starts another program than {program}."
     for word in re.split(r"[\s\0]+", text):
         plain = word.strip(_QUOTES + "=:,")
         known = plain in new_text or _is_spelled_apart(plain, new_text.split())
@@ -193,8 +199,53 @@ def _is_spelled_apart(word: str, new: Collection[str]) -> bool:
     return letters.isalpha() and len(letters) < 6 and all(f"-{letter}" in new for letter in letters)
 
 
-def _strings(node: ast.expr) -> set[object]:
-    return {one.value for one in ast.walk(node) if isinstance(one, ast.Constant)} | {""}
+def _same_environment(
+    site: Site, settings: list[tuple[str, str]], starts: tuple[ast.Call, ...]
+) -> str | None:
+    """`LC_ALL=C git log` becomes env={**os.environ, "LC_ALL": "C"}: these variables, no others, and the rest
+    of the environment."""
+    environments = [env for call in starts if (env := keyword(call, "env")) is not None]
+    found = [dict(_settings(site, env)) for env in environments]
+    for name, value in settings:
+        if not any(one.get(name) == value for one in found):
+            return f"It no longer sets {name} for the program."
+    kept = {ast.dump(env) for call in site.sinks(SINKS) if (env := keyword(call, "env")) is not None}
+    for env, one in zip(environments, found, strict=True):
+        if ast.dump(env) in kept:
+            continue
+        if more := sorted(set(one) - {name for name, _ in settings}):
+            return f"It sets {more[0]} for the program."
+        if not any(_is_environment(site, value) for value in values_at(site.after, env)):
+            return "It doesn't pass the program the rest of the environment."
+    return None
+
+
+def _settings(site: Site, env: ast.expr) -> Iterator[tuple[str, object]]:
+    """The variables that are written out: in a dictionary, as keywords, by `env["NAME"] = value`."""
+    for value in values_at(site.after, env):
+        for node in ast.walk(value):
+            if isinstance(node, ast.Dict):
+                for key, one in zip(node.keys, node.values, strict=True):
+                    if key is not None:
+                        yield str(constant(key)), constant(one)
+            elif isinstance(node, ast.Call):
+                yield from ((str(one.arg), constant(one.value)) for one in node.keywords if one.arg)
+    if isinstance(env, ast.Name):
+        for root in site.change.new:
+            for node in ast.walk(root):
+                target = node.targets[0] if isinstance(node, ast.Assign) else None
+                if not isinstance(node, ast.Assign) or not isinstance(target, ast.Subscript):
+                    continue
+                if ast.unparse(target.value) == env.id:
+                    yield str(constant(target.slice)), constant(node.value)
+
+
+def _is_environment(site: Site, node: ast.expr) -> bool:
+    return any(
+        site.after.qualified(one) in ("os.environ", "os.environ.copy")
+        for one in ast.walk(node)
+        if isinstance(one, ast.Attribute)
+    )
 
 
 def _discards(site: Site) -> bool:
@@ -234,6 +285,16 @@ def _starts_with(site: Site, call: ast.Call, program: str) -> bool:
         one.value for one in ast.walk(first) if isinstance(one, ast.Constant) and isinstance(one.value, str)
     ]
     return any(_base(one) == program for one in names)
+
+
+def _program(site: Site, call: ast.Call) -> str:
+    """The program that a start spells out; "" where it doesn't."""
+    words = list(call.args) if site.name(call).endswith("create_subprocess_exec") else []
+    command = _command(call)
+    for value in values_at(site.after, command) if not words and command is not None else ():
+        words += value.elts if isinstance(value, ast.List | ast.Tuple) else []
+    first = constant(words[0]) if words else None
+    return first if isinstance(first, str) else ""
 
 
 def full_path(site: Site) -> str | None:
