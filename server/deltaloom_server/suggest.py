@@ -15,7 +15,7 @@ from deltaloom_model.api import GenerateRequest, GenerateResult
 from deltaloom_model.errors import DeltaloomModelError
 
 from .completion.cache import Suggestion, SuggestionCache
-from .completion.risk import added_finding, may_add_finding
+from .completion.risk import Unknown, added_finding, is_suspicious, may_add_finding
 from .completion.trigger import Ask, CursorLine, judge_cursor
 from .completion.trim import trim
 from .logs import get_logger
@@ -28,6 +28,7 @@ _LINES_BELOW = 64
 _AWAY = "The model isn't ready yet; suggestions come as soon as it is."
 _SUPERSEDED = "A newer request for the same document took over."
 _MOVED_ON = "The document changed while the model was answering."
+_UNCHECKED = "The suggestion might add a security finding, and the file doesn't parse, so nobody can tell."
 _NOTHING = "The model suggests nothing here."
 
 _LOG = get_logger("completion")
@@ -154,22 +155,29 @@ class Suggester:
     async def _refuse_risk(self, snapshot: Snapshot, suggestion: Suggestion, result: GenerateResult) -> None:
         """A suggestion that would add a security finding is withheld."""
         security = self._server.session.settings.security
-        if snapshot.settings.risky == "allow" or not security.enabled or not snapshot.path.endswith(".py"):
-            return
         document, at = snapshot.document, snapshot.offset
-        if not may_add_finding(suggestion.text, document.line_text(snapshot.line)):
+        is_python = document.language_id == "python" or snapshot.path.endswith(".py")
+        if snapshot.settings.risky == "allow" or not security.enabled or not is_python:
+            return
+        if not may_add_finding(suggestion.text):
             return
         before = document.text
         after = before[:at] + suggestion.text + before[at + suggestion.replaces :]
         service = self._server.security
-        finding = await added_finding(
-            before,
-            after,
-            snapshot.line,
-            lambda text: service.inspector.quick(snapshot.path, text),
-            service.diagnosis.shown,
-            service.diagnosis.inspection(snapshot.uri),
-        )
+        path = service.diagnosis.path_of(snapshot.uri, document.language_id)
+        try:
+            finding = await added_finding(
+                before,
+                after,
+                snapshot.line,
+                lambda text: service.inspector.quick(path, text),
+                service.diagnosis.shown,
+                service.diagnosis.inspection(snapshot.uri),
+            )
+        except Unknown:
+            if is_suspicious(suggestion.text, document.line_text(snapshot.line)):
+                raise _NoSuggestion(_UNCHECKED, result) from None
+            return
         if finding is not None:
             raise _NoSuggestion(f"The model's suggestion would add {finding.rule}: {finding.message}", result)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..assist.abilities import refusal
 from ..assist.filling import loaded_model
+from ..context.roots import split_shown
 from ..errors import DeltaloomError
 from ..security.analysis.messages import CheckCode, Failed, Judged
 from ..security.proposal import Proposal, Verdict
@@ -35,8 +36,11 @@ async def check(
 
     if (refused := refuse_path(path)) is not None:
         raise DeltaloomError(refused)
-    roots = tuple(root.real for root in server.session.roots)
-    request = CheckCode(path, text, proposal, first_line, last_line, roots)
+    session_roots = server.session.roots
+    roots, relative = tuple(root.real for root in session_roots), path
+    if (found := split_shown(path, session_roots)) is not None:
+        roots, relative = (found[0].real,), found[1]
+    request = CheckCode(relative, text, proposal, first_line, last_line, roots)
     reply = await server.security.pool.ask(request, seconds=_CHECK_SECONDS)
     if not isinstance(reply, Judged):
         raise DeltaloomError(reply.reason if isinstance(reply, Failed) else "The gate gave no answer.")

@@ -14,7 +14,7 @@ from deltaloom_model.api import StopRules
 from ..assist.answers import code_block
 from ..assist.conversation import ask
 from ..assist.filling import fill_in, temperature_of
-from ..context.roots import absolute_path
+from ..context.roots import absolute_path, split_shown
 from ..errors import DeltaloomError
 from ..security.proposal import Edit, Proposal
 from . import Chosen, NewFile, Offer, Outcome, Place, Tell
@@ -78,7 +78,7 @@ async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outc
 async def _filled_in(
     server: DeltaloomServer, chosen: Chosen, found: FunctionLines, path: str, number: int
 ) -> str:
-    head = f"from {_module(chosen.path)} import {found.name}\n\n\ndef test_{found.name}():\n"
+    head = f"from {_module(server, chosen.path)} import {found.name}\n\n\ndef test_{found.name}():\n"
     answer = await fill_in(
         server,
         path,
@@ -96,7 +96,7 @@ async def _in_words(
     server: DeltaloomServer, chosen: Chosen, found: FunctionLines, path: str, number: int
 ) -> str:
     code = "".join(chosen.document.lines[found.first : found.end])
-    told = f"The function stands in {chosen.path} and is imported from {_module(chosen.path)}."
+    told = f"The function stands in {chosen.path} and is imported from {_module(server, chosen.path)}."
     answer = await ask(
         server,
         system=_SYSTEM,
@@ -114,9 +114,9 @@ async def _in_words(
     return f"{block.rstrip()}\n" if block else ""
 
 
-def _module(path: str) -> str:
+def _module(server: DeltaloomServer, path: str) -> str:
     """How a file of the workspace is imported: from `src/` or `lib/` where it stands in one."""
-    parts = path.removesuffix(".py").split("/")
+    parts = _split(server, path)[1].removesuffix(".py").split("/")
     while len(parts) > 1 and parts[0] in ("src", "lib"):
         parts = parts[1:]
     if len(parts) > 1 and parts[-1] == "__init__":
@@ -126,13 +126,22 @@ def _module(path: str) -> str:
 
 def _free_path(server: DeltaloomServer, path: str, name: str) -> str:
     """`tests/test_module_name.py`, with a number where that exists already."""
-    module = path.rpartition("/")[2].removesuffix(".py")
-    folder = "tests/" if _exists(server, "tests") else f"{path.rpartition('/')[0]}/".lstrip("/")
+    prefix, below = _split(server, path)
+    module = below.rpartition("/")[2].removesuffix(".py")
+    beside = f"{below.rpartition('/')[0]}/".lstrip("/")
+    folder = f"{prefix}{'tests/' if _exists(server, f'{prefix}tests') else beside}"
     for number in range(1, 100):
         candidate = f"{folder}test_{module}_{name}{f'_{number}' if number > 1 else ''}.py"
         if not _exists(server, candidate):
             return candidate
     raise DeltaloomError(f"There are tests enough of {name} already; remove one of them first.")
+
+
+def _split(server: DeltaloomServer, path: str) -> tuple[str, str]:
+    """The name of the folder that a shown path begins with, where there are several, and the rest."""
+    found = split_shown(path, server.session.roots)
+    below = found[1] if found is not None else path
+    return path[: len(path) - len(below)], below
 
 
 def _exists(server: DeltaloomServer, path: str) -> bool:

@@ -25,8 +25,22 @@ _SUSPICIOUS = re.compile(
 )
 
 
-def may_add_finding(suggestion: str, line: str) -> bool:
-    """Is there a word in the suggestion, or in the line that it completes, that a rule could be about?"""
+_CODE = re.compile(r"""[("'=]|0o|import""")
+"""What a suggestion without any of these says can't be reported: names, operators, closing brackets."""
+
+
+class Unknown(Exception):
+    """The text can't be scanned as it is."""
+
+
+def may_add_finding(suggestion: str) -> bool:
+    """Could any rule be about it at all?"""
+    return bool(_CODE.search(suggestion))
+
+
+def is_suspicious(suggestion: str, line: str) -> bool:
+    """Is there a word in the suggestion, or in the line that it completes, that rules are about? For texts
+    that are being written and don't parse, so that no scanner can tell."""
     return bool(_SUSPICIOUS.search(suggestion) or _SUSPICIOUS.search(line))
 
 
@@ -40,15 +54,18 @@ async def added_finding(
 ) -> Finding | None:
     """A finding that `after` has and `before` hasn't; the suggestion begins in `first_line` (from 0).
 
+    Raises Unknown where `after` can't be scanned.
+
     A text that is being written often doesn't parse, so that nothing can be said of `before`: what `latest`,
     the last inspection of the document, has on that line isn't the suggestion's doing either.
     """
     inserted = len(split_lines(after)) - len(split_lines(before))
     last = first_line + max(inserted, 0)
+    inspection = await inspect(after)
+    if inspection.unscanned:
+        raise Unknown
     found = [
-        one
-        for one in shown(await inspect(after))
-        if one.span.start_line <= last and one.span.end_line >= first_line
+        one for one in shown(inspection) if one.span.start_line <= last and one.span.end_line >= first_line
     ]
     if not found:
         return None

@@ -7,6 +7,7 @@ Invariant: an edit is of the version that the menu was made for; once the text h
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 COMMAND = "deltaloom.runAction"
 """For clients that can't resolve an action's edit: the server has the client apply it."""
 
-KINDS = ("quickfix", "source.fixAll.deltaloom", "refactor.rewrite.deltaloom", "deltaloom.explain")
+EXPLAIN = "deltaloom.explain"
+KINDS = ("quickfix", "source.fixAll.deltaloom", "refactor.rewrite.deltaloom", EXPLAIN)
 
 _LOG = get_logger("actions")
 
@@ -37,20 +39,19 @@ def register(server: DeltaloomServer) -> None:
 
 async def _code_action(ls: DeltaloomServer, params: types.CodeActionParams) -> list[types.CodeAction]:
     from ..actions import actions
+    from ..security.editable import refuse_document
 
-    if not ls.session.settings.security.enabled:
-        return []
     place = _place(ls, params)
+    refusal = refuse_document(params.text_document.uri, ls.session.roots) or ""
     only = [str(getattr(kind, "value", kind)) for kind in params.context.only or ()]
     made = []
     for name, action in actions().items():
         if not _wanted(action.KIND, only):
             continue
-        made += [
-            _as_code_action(ls, place, name, action.KIND, offer)
-            for offer in action.offer(place)
-            if not offer.disabled or ls.session.client.disabled_actions
-        ]
+        for offer in action.offer(place):
+            disabled = offer.disabled or (refusal if action.KIND != EXPLAIN else "")
+            if not disabled or ls.session.client.disabled_actions:
+                made.append(_as_code_action(ls, place, name, action.KIND, replace(offer, disabled=disabled)))
     return made
 
 
@@ -84,6 +85,7 @@ async def _run_action(ls: Any, data: Any) -> None:  # pygls evaluates a command'
 async def _carry_out(ls: DeltaloomServer, data: dict[str, Any]) -> tuple[Outcome, Any]:
     """The work behind an action's data. Raises ContentModified, or what the action has to say."""
     from ..actions import Chosen, actions
+    from ..security.editable import refuse_document
 
     action = actions().get(str(data.get("do")))
     uri, version = data.get("uri"), data.get("version")
@@ -92,10 +94,12 @@ async def _carry_out(ls: DeltaloomServer, data: dict[str, Any]) -> tuple[Outcome
     document = ls.session.snapshot(uri)
     if document.version != version:
         raise ContentModified("The file has changed since the menu was opened; open it again.")
+    if action.KIND != EXPLAIN and (refusal := refuse_document(uri, ls.session.roots)) is not None:
+        raise DeltaloomError(refusal)
     about = data.get("about")
     chosen = Chosen(
         document,
-        ls.session.display_path(uri),
+        ls.security.diagnosis.path_of(uri, document.language_id),
         about if isinstance(about, dict) else {},
         _sources(data.get("sources")),
     )
@@ -139,7 +143,7 @@ def _place(ls: DeltaloomServer, params: types.CodeActionParams) -> Place:
     foreign = tuple(one for one in params.context.diagnostics if one.source != SOURCE)
     return Place(
         document,
-        ls.session.display_path(uri),
+        ls.security.diagnosis.path_of(uri, document.language_id),
         first,
         last,
         span.start,

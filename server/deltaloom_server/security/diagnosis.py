@@ -70,14 +70,17 @@ class Diagnosis:
             snapshot, inspection = await self.full(uri)
             known.latest = inspection
             return snapshot, inspection
-        path = self._path(uri, snapshot.language_id)
+        path = self.path_of(uri, snapshot.language_id)
         quick = await self._inspector.quick(path, snapshot.text)
         if known.full is not None:
             quick = carry(known.full, known.full_lines, quick, snapshot.lines)
-        if known.full is None or known.full.digest != digest:
+        if self._documents.get(uri) is known and (known.full is None or known.full.digest != digest):
             known.latest = quick
-            self._look_later(uri)
-        return snapshot, known.latest or quick
+            # Asking is no typing: who asks often must not put off what is waited for.
+            if known.timer is None and (known.running is None or known.running.done()):
+                self._look_later(uri)
+            return snapshot, quick
+        return snapshot, known.full if known.full is not None and known.full.digest == digest else quick
 
     async def full(self, uri: str) -> tuple[DocumentSnapshot, Inspection]:
         """The document as it is, and what all scanners see in it. Raises UnknownDocument."""
@@ -85,7 +88,7 @@ class Diagnosis:
         known = self._documents.setdefault(uri, _Document())
         if known.full is not None and known.full.digest == text_digest(snapshot.text):
             return snapshot, known.full
-        path = self._path(uri, snapshot.language_id)
+        path = self.path_of(uri, snapshot.language_id)
         lines = await self._changed_lines(known, uri, snapshot.text)
         inspection = await self._inspector.full(path, snapshot.text, lines)
         known.full, known.full_lines = inspection, snapshot.lines
@@ -141,11 +144,11 @@ class Diagnosis:
     # -- the pauses --------------------------------------------------------------------------------------
 
     def _look_later(self, uri: str, seconds: float = QUIET_SECONDS) -> None:
-        known = self._documents[uri]
+        known = self._documents.get(uri)
         document = self._server.session.documents.get(uri)
-        if document is None or not self._server.session.settings.security.enabled:
+        if known is None or document is None or not self._server.session.settings.security.enabled:
             return
-        if not scanners_for(self._path(uri, document.language_id)):
+        if not scanners_for(self.path_of(uri, document.language_id)):
             return
         if known.timer is not None:
             known.timer.cancel()
@@ -190,7 +193,7 @@ class Diagnosis:
             known.base = revision, before
         return changed_lines(known.base[1], text)
 
-    def _path(self, uri: str, language_id: str) -> str:
+    def path_of(self, uri: str, language_id: str) -> str:
         """The path that findings show; a document without a telling name has its language's suffix."""
         path = self._server.session.display_path(uri)
         if not scanners_for(path) or "." not in path.rpartition("/")[2]:

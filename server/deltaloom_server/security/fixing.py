@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from deltaloom_server.context.roots import Root, split_shown
 from deltaloom_server.errors import DeltaloomError
 from deltaloom_server.positions import split_lines
 from deltaloom_server.security.analysis.messages import (
@@ -57,7 +58,7 @@ class FixOptions:
 
     sources: Collection[Source] = ("codemod", "model")
     unsafe: bool = True
-    roots: tuple[str, ...] = ()
+    roots: tuple[Root, ...] = ()
 
 
 class Fixer:
@@ -87,8 +88,6 @@ class Fixer:
 
         if (refusal := refuse_path(finding.path)) is not None:
             raise NoFix(refusal)
-        if finding.rule == UNUSED_SUPPRESSION:
-            return _without_comment(text, finding)
         reasons: list[str] = []
         for source in ("codemod", "model"):
             if source not in options.sources:
@@ -96,7 +95,10 @@ class Fixer:
             if source == "model" and not options.unsafe:
                 reasons.append("what the model writes is for a person to look at")
                 continue
-            proposals = await self._proposals(source, text, finding, reasons, tell)
+            if finding.rule == UNUSED_SUPPRESSION:
+                proposals = [_without_comment(text, finding)] if source == "codemod" else []
+            else:
+                proposals = await self._proposals(source, text, finding, reasons, tell)
             proposals = [one for one in proposals if options.unsafe or not one.unsafe]
             if source == "model":
                 proposals.sort(key=lambda one: changed_size(text, one.edits))
@@ -131,7 +133,11 @@ class Fixer:
         self, text: str, finding: Finding, proposal: Proposal, inspection: Inspection, options: FixOptions
     ) -> Verdict:
         known = tuple(one for one in inspection.findings if one.identity != finding.identity)
-        request = Judge(text, finding, proposal, known, options.roots)
+        judged, roots = finding, tuple(root.real for root in options.roots)
+        if (found := split_shown(finding.path, options.roots)) is not None:
+            # With several folders, paths are shown with their folder's name: nothing is imported by that.
+            judged, roots = msgspec.structs.replace(finding, path=found[1]), (found[0].real,)
+        request = Judge(text, judged, proposal, known, roots)
         reply = await self._pool.ask(request, seconds=_JUDGE_SECONDS)
         if not isinstance(reply, Judged):
             return Verdict((reply.reason if isinstance(reply, Failed) else "The gate gave no answer.",))
@@ -144,8 +150,8 @@ class Fixer:
         return verdict
 
 
-def _without_comment(text: str, finding: Finding) -> Fix:
-    """Nothing but a comment goes, so there is nothing that could go wrong with the code."""
+def _without_comment(text: str, finding: Finding) -> Proposal:
+    """Nothing but a comment goes. Raises NoFix where only a part of it suppresses nothing."""
     lines = split_lines(text)
     span = finding.span
     line = lines[span.start_line]
@@ -159,7 +165,7 @@ def _without_comment(text: str, finding: Finding) -> Fix:
     if not before and not line[span.end_column :].strip():
         end = start + len(line)
     edit = Edit(start + len(before), end, "")
-    return Fix(Proposal("Remove the suppression", (edit,)), Verdict(parsed=True))
+    return Proposal("Remove the suppression", (edit,))
 
 
 def _nth(number: int, of: int) -> str:

@@ -7,6 +7,7 @@ or from the cache; what no scanner could look at is said, never passed over.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class _File:
     text: str
     key: bytes
     scanners: tuple[Scanner, ...]
+    stamp: tuple[int, int]
+    """Of the file on disk before it was read: time of change in ns, bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class Inspected:
     target: Target
     text: str
     inspection: Inspection
+    result: ScanResult | None = None
+    """What the scanners said, for who adds to it."""
 
 
 class Inspector:
@@ -119,15 +124,25 @@ class Inspector:
             for file in files:
                 if (hit := known.get(file.key)) is not None:
                     done += 1
-                    yield Inspected(file.target, file.text, _moved(hit.inspection, file.target.path))
+                    inspection = _moved(hit.inspection, file.target.path)
+                    yield Inspected(file.target, file.text, inspection, hit.result)
             progress(done, len(targets))
             async for file, result in self._scan_files([f for f in files if f.key not in known]):
                 done += 1
                 inspection = await self.assembled(file.target.path, file.text, result, file.scanners)
                 fresh[file.key] = Remembered(result, inspection)
                 progress(done, len(targets))
-                yield Inspected(file.target, file.text, inspection)
+                yield Inspected(file.target, file.text, inspection, result)
             await self._keep(fresh)
+
+    async def with_secrets(self, inspected: Inspected, lines: Lines) -> Inspection:
+        """A file's inspection with credentials looked for in these lines; the others aren't asked again."""
+        path, text = inspected.target.path, inspected.text
+        found = await self.secrets(path, text, lines)
+        if inspected.result is None or (not found.findings and not found.unscanned):
+            return inspected.inspection
+        both = _joined([_at(inspected.result, path), found])
+        return await self.assembled(path, text, both, (*_without_secrets(path), "secrets"))
 
     async def secrets(self, path: str, text: str, lines: Lines) -> ScanResult:
         """Credentials in these lines."""
@@ -164,7 +179,13 @@ class Inspector:
                     file = single[task]
                     path = Path(file.target.absolute)
                     results = [task.result(), *(other[path] for other in others if path in other)]
-                    yield file, _at(_joined(results), file.target.path)
+                    result = _at(_joined(results), file.target.path)
+                    if others and _stamp(file.target.absolute) != file.stamp:
+                        # ruff and semgrep have read another text than this one.
+                        result = await self._scan_text(
+                            file.target.path, file.text, file.scanners, _FULL_SECONDS
+                        )
+                    yield file, result
         finally:
             for running in (*whole, *single):
                 running.cancel()
@@ -203,13 +224,23 @@ class Inspector:
 def _read_all(targets: Iterable[Target], max_bytes: int) -> tuple[list[_File], list[tuple[Target, str]]]:
     files, refused = [], []
     for target in targets:
+        stamp = _stamp(target.absolute)
         source = read_source(target.absolute, max_bytes)
         if isinstance(source, str):
             refused.append((target, source))
             continue
         chosen = _without_secrets(target.path)
-        files.append(_File(target, source.text, _key(target.path, source.text, chosen), chosen))
+        key = _key(target.path, source.text, chosen)
+        files.append(_File(target, source.text, key, chosen, stamp))
     return files, refused
+
+
+def _stamp(absolute: str) -> tuple[int, int]:
+    try:
+        status = os.stat(absolute)
+    except OSError:
+        return 0, -1
+    return status.st_mtime_ns, status.st_size
 
 
 def _without_secrets(path: str) -> tuple[Scanner, ...]:

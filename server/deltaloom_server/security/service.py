@@ -65,7 +65,7 @@ class SecurityService:
         """By the settings: the model only where they allow it."""
         settings = self._server.session.settings.security
         allowed: tuple[Source, ...] = ("codemod", "model") if settings.model_fixes else ("codemod",)
-        roots = tuple(root.real for root in self._server.session.roots)
+        roots = self._server.session.roots
         chosen = tuple(source for source in sources or allowed if source in allowed)
         return FixOptions(chosen, unsafe, roots)
 

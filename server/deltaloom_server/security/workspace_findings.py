@@ -107,8 +107,14 @@ class WorkspaceFindings:
             report.take(uri, inspection, snapshot.lines)
             yield FileFindings(uri, path, snapshot.lines, inspection, snapshot.version)
         async for inspected in self._inspector.files(closed, settings.max_file_bytes, progress):
-            found = await self._with_secrets(inspected, revisions)
             uri = Path(inspected.target.absolute).as_uri()
+            if uri in session.documents:  # opened meanwhile: its buffer counts
+                snapshot, found = await self._diagnosis.full(uri)
+                report.paths.append(inspected.target.path)
+                report.take(uri, found, snapshot.lines)
+                yield FileFindings(uri, inspected.target.path, snapshot.lines, found, snapshot.version)
+                continue
+            found = await self._with_secrets(inspected, revisions)
             lines = tuple(split_lines(inspected.text)) if found.findings else ()
             report.paths.append(inspected.target.path)
             report.take(uri, found, lines)
@@ -157,7 +163,7 @@ class WorkspaceFindings:
         lines = await self._in_thread(lambda: revision.changed_lines(relative, text))
         if not lines:
             return inspected.inspection
-        return await self._inspector.full(path, text, lines)
+        return await self._inspector.with_secrets(inspected, lines)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._server.executor, work)
