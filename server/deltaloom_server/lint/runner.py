@@ -6,8 +6,9 @@ gathers. Without model fixes no worker is started.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from deltaloom_model._version import __version__
 from deltaloom_server.cli.editor import HeadlessEditor
 from deltaloom_server.cli.lsp_client import Json, LspConversation, NotificationHandler
 from deltaloom_server.handlers.diagnostics import REPORT
-from deltaloom_server.language_server import create_server
+from deltaloom_server.language_server import DeltaloomServer, create_server
 from deltaloom_server.lint.fixes import FileFixes, fix_files
 from deltaloom_server.lint.from_sarif import read_sarif
 from deltaloom_server.lint.in_process import connect
@@ -29,7 +30,9 @@ from deltaloom_server.positions import content_length, split_lines
 from deltaloom_server.security.analysis.messages import ScanResult
 from deltaloom_server.security.finding import Finding, Inspection, Scanner, Unscanned
 from deltaloom_server.security.inspector import Inspector
+from deltaloom_server.security.languages import scanners_for
 from deltaloom_server.security.source_text import read_source
+from deltaloom_server.security.targets import why_left_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ async def run(options: LintOptions, progress: NotificationHandler = lambda _meth
         len(found.paths),
         reported,
         found.unscanned(),
-        (*found.notes, *chosen.notes, *fixes.notes),
+        (*found.notes, *_untouched(options, choice, server, found), *chosen.notes, *fixes.notes),
         fixes.applied,
         fixes.diffs,
         fixes.fixed_text,
@@ -103,6 +106,26 @@ async def run(options: LintOptions, progress: NotificationHandler = lambda _meth
         choice.severity,
         choice.confidence,
     )
+
+
+def _untouched(options: LintOptions, choice: Choice, server: DeltaloomServer, found: Found) -> Iterator[str]:
+    """Named paths of which nothing was looked at, and why: silence would pass for a clean report."""
+    if options.stdin_filename:
+        if not set(scanners_for(options.stdin_filename)) - {"secrets"}:
+            yield f"No scanner looks at files like {os.path.basename(options.stdin_filename)}."
+        return
+    if options.shard is not None or choice.changes is not None:
+        return
+    settings, roots = server.session.settings.security, server.session.roots
+    for named in options.paths:
+        relative = os.path.relpath(named, options.root)
+        if relative == "." or any(one == relative or one.startswith(f"{relative}/") for one in found.paths):
+            continue
+        reason = why_left_out(roots, settings, relative)
+        why = reason.value if reason is not None else "no file there that a scanner knows"
+        if os.path.isdir(named) and not os.path.lexists(os.path.join(named, ".git")):
+            why = "it holds no file that is looked at"
+        yield f"Nothing was looked at in {relative}: {why}."
 
 
 def _overrides(options: LintOptions) -> dict[str, Json]:
