@@ -53,6 +53,8 @@ class Case(msgspec.Struct, frozen=True):
     rule: str
     file: str
     line: str = ""
+    held_out: bool = False
+    """Written after the codemods were frozen, by somebody who hadn't seen them."""
 
     @property
     def weakness(self) -> str:
@@ -109,7 +111,10 @@ def load_case(corpus: Path, folder: Path) -> Case:
     for test in (FUNCTION_TEST, EXPLOIT_TEST):
         if not (folder / test).is_file():
             raise BrokenCase(f"{name} has no {test}.")
-    case = Case(name, folder, described.title, described.cwe, described.rule, described.file, described.line)
+    case = Case(
+        name, folder, described.title, described.cwe, described.rule, described.file, described.line,
+        described.held_out,
+    )  # fmt: skip
     try:
         text = case.text()
     except UnicodeDecodeError as error:

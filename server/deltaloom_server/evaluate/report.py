@@ -38,6 +38,7 @@ def to_json(evaluation: Evaluation) -> bytes:
     columns = {
         column: {
             **_score(total(evaluation.results, column)),
+            "held_out": _score(total([one for one in evaluation.results if one.held_out], column)),
             "by_cwe": {
                 f"CWE-{cwe}": _score(total(evaluation.results, column, cwe)) for cwe in evaluation.weaknesses
             },
@@ -79,6 +80,12 @@ def to_markdown(evaluation: Evaluation) -> str:
         ["fixed, of all cases", *(f"{scores[one].fixed_rate:.0%}" for one in columns)],
         ["false, of all offers", *(f"{scores[one].false_rate:.1%}" for one in columns)],
     ]
+    held_out = [one for one in evaluation.results if one.held_out]
+    for name, outcome in (("correct", "correct"), ("false offers", "false")):
+        counts = [sum(r.outcome == outcome and r.column == one for r in held_out) for one in columns]
+        if held_out:
+            of = len({one.case for one in held_out})
+            rows.append([f"of the {of} held-out cases: {name}", *map(str, counts)])
     parts = [_table(["", *columns], rows)]
     rows = [
         [f"CWE-{cwe}", str(_cases(evaluation, cwe)), *(_cell(evaluation, one, cwe) for one in columns)]

@@ -89,7 +89,10 @@ async def _evaluate_column(case: Case, column: Column, source: FixSource) -> Res
 
     def result(outcome: str, **more: str) -> Result:
         seconds = round(time.monotonic() - start, 3)
-        return Result(case.name, case.cwe, case.rule, column, outcome, seconds=seconds, **more)  # type: ignore[arg-type]
+        return Result(
+            case.name, case.cwe, case.rule, column, outcome,  # type: ignore[arg-type]
+            seconds=seconds, held_out=case.held_out, **more,
+        )  # fmt: skip
 
     with tempfile.TemporaryDirectory(prefix="deltaloom-eval-") as place:
         workspace = Path(place).resolve() / case.folder.name

@@ -31,6 +31,7 @@ class Result(msgspec.Struct, frozen=True):
     label: str = ""
     why: str = ""
     seconds: float = 0.0
+    held_out: bool = False
 
 
 class Broken(msgspec.Struct, frozen=True):
