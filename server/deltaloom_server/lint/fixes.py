@@ -24,7 +24,7 @@ from deltaloom_server.lint.files import write_bytes
 from deltaloom_server.lint.moved_lines import MovedLines
 from deltaloom_server.lint.options import LintOptions
 from deltaloom_server.lint.outcome import AppliedFix, FileDiff, OfferedFix, Replacement, Reported
-from deltaloom_server.positions import split_lines
+from deltaloom_server.positions import PositionEncoding, column_of_units, split_lines
 from deltaloom_server.security.finding import Finding, Span
 from deltaloom_server.security.source_text import SourceText, decode_source
 
@@ -88,6 +88,7 @@ class _FileWork:
         self._client, self._editor, self._options = client, editor, options
         self._path = path
         self._file = Path(options.root) / path
+        self._encoding = PositionEncoding(client.position_encoding)
         self._findings = findings
         self._places: dict[tuple[str, int], list[Finding]] = {}
         for finding in findings:
@@ -171,7 +172,8 @@ class _FileWork:
             if fix is None or (_is_unsafe(fix) and not self._options.unsafe_fixes):
                 continue
             lines = split_lines(self._editor.text(self._file))
-            self._offers[self._path, finding.identity] = _offered(fix, lines)
+            edits = _text_edits(fix, lines, self._encoding)
+            self._offers[self._path, finding.identity] = _offered(fix, lines, edits)
 
     async def _apply_all(self) -> None:
         """One after another, each in the text that the ones before it have left."""
@@ -186,8 +188,11 @@ class _FileWork:
                 refused.add(now.identity)
                 continue
             told = fix["data"]["fix"]
-            self._editor.change_to(self._file, _edited(self._editor.text(self._file), fix))
-            self._lines.edit(_text_edits(fix))
+            text = self._editor.text(self._file)
+            lines = split_lines(text)
+            edits = _text_edits(fix, lines, self._encoding)
+            self._editor.change_to(self._file, _edited(text, lines, edits))
+            self._lines.edit(edits)
             self._foreign = [one for one in self._foreign if one is not first]
             at_place = self._places[first.rule, first.span.start_line]
             if len(at_place) > 1:
@@ -252,38 +257,34 @@ def _is_unsafe(action: Json) -> bool:
     return bool(action["data"]["fix"]["unsafe"])
 
 
-def _text_edits(action: Json) -> list[tuple[Span, str]]:
-    """The action's edits in order; the server counts columns in code points here."""
+def _text_edits(action: Json, lines: Sequence[str], encoding: PositionEncoding) -> list[tuple[Span, str]]:
+    """The action's edits of these lines, in order, with columns in code points."""
+
+    def place(position: dict[str, int]) -> tuple[int, int]:
+        line = position["line"]
+        return line, column_of_units(lines[line], position["character"], encoding)
+
     return sorted(
-        (
-            Span(
-                edit["range"]["start"]["line"],
-                edit["range"]["start"]["character"],
-                edit["range"]["end"]["line"],
-                edit["range"]["end"]["character"],
-            ),
-            str(edit["newText"]),
-        )
+        (Span(*place(edit["range"]["start"]), *place(edit["range"]["end"])), str(edit["newText"]))
         for change in action["edit"]["documentChanges"]
         for edit in change["edits"]
     )
 
 
-def _offered(action: Json, lines: Sequence[str]) -> OfferedFix:
+def _offered(action: Json, lines: Sequence[str], edits: Iterable[tuple[Span, str]]) -> OfferedFix:
     told = action["data"]["fix"]
-    replacements = tuple(Replacement.of(lines, span, text) for span, text in _text_edits(action))
+    replacements = tuple(Replacement.of(lines, span, text) for span, text in edits)
     return OfferedFix(
         str(told["title"]), replacements, str(told["label"]), told["origin"] or "codemod",
         bool(told["unsafe"]), str(told["note"]),
     )  # fmt: skip
 
 
-def _edited(text: str, action: Json) -> str:
-    lines = split_lines(text)
+def _edited(text: str, lines: Sequence[str], edits: Sequence[tuple[Span, str]]) -> str:
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line))
-    for span, new in reversed(_text_edits(action)):
+    for span, new in reversed(edits):
         start = starts[span.start_line] + span.start_column
         end = starts[span.end_line] + span.end_column
         text = text[:start] + new + text[end:]

@@ -62,6 +62,8 @@ class _File:
     scanners: tuple[Scanner, ...]
     stamp: tuple[int, int]
     """Of the file on disk before it was read: time of change in ns, bytes."""
+    utf8: bool
+    """Is it written so? Programs take all files for that; a text in another encoding is handed to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class Inspector:
         """ruff and semgrep take all files at once, the analysis processes one after another."""
         whole: list[asyncio.Task[dict[Path, ScanResult]]] = []
         for scanner, scan in (("ruff", ruff.scan_files), ("semgrep", semgrep.scan_files)):
-            paths = [Path(file.target.absolute) for file in files if scanner in file.scanners]
+            paths = [Path(file.target.absolute) for file in files if file.utf8 and scanner in file.scanners]
             if paths:
                 whole.append(asyncio.create_task(scan(paths, seconds=_WHOLE_SECONDS + 2 * len(paths))))
         single: dict[asyncio.Task[ScanResult], _File] = {
@@ -192,6 +194,8 @@ class Inspector:
             await asyncio.gather(*whole, *single, return_exceptions=True)
 
     async def _scan_inside(self, file: _File) -> ScanResult:
+        if not file.utf8:
+            return await self._scan_text(file.target.path, file.text, file.scanners, _FULL_SECONDS)
         if not (inside := _inside(file.scanners)):
             return ScanResult(())
         return await self._pool.scan(ScanText(file.target.path, file.text, inside), seconds=_FULL_SECONDS)
@@ -231,7 +235,8 @@ def _read_all(targets: Iterable[Target], max_bytes: int) -> tuple[list[_File], l
             continue
         chosen = _without_secrets(target.path)
         key = _key(target.path, source.text, chosen)
-        files.append(_File(target, source.text, key, chosen, stamp))
+        utf8 = source.encoding.replace("-", "").lower().startswith("utf8")
+        files.append(_File(target, source.text, key, chosen, stamp, utf8))
     return files, refused
 
 

@@ -13,9 +13,23 @@ from typing import Any
 
 import pytest
 
-SHELL = 'import subprocess\n\n\ndef run(name):\n    return subprocess.run(f"ls {name}", shell=True)\n'
-YAML = "import yaml\n\n\ndef read(text):\n    return yaml.load(text)\n"
-YAML_FIXED = YAML.replace("yaml.load(", "yaml.safe_load(")
+_KEY = "AKIA" + "IOSFODNN7" + "EXAMPLQ"
+FILES: dict[str, bytes] = {
+    "app/commands.py": b"import subprocess\n\n\ndef run(name):\n"
+    b'    return subprocess.run(f"ls {name}", shell=True)\n\n\ndef again(name):\n'
+    b'    return subprocess.run(f"ls {name}", shell=True)\n',
+    "app/crlf.py": b"import yaml\r\n\r\nx = '\xf0\x9f\x98\x80\xc3\xa9'; y = yaml.load(x)\r\n"
+    b"z = yaml.load(x), yaml.load(y)\r\n",
+    "app/latin.py": b"# -*- coding: latin-1 -*-\nimport hashlib\n\nname = '\xe9'; d = hashlib.md5(b'')\n",
+    "app/marked.py": b"\xef\xbb\xbfimport yaml\n\ny = yaml.load('x')  # noqa: S506\nz = 1  # nosec B602\n",
+    "app/slow.py": b"import torch\n\nmodel = torch.load('m.pt')\n",
+    "app/broken.py": b"def broken(:\n",
+    "app/nothing.py": b"x = 1\n",
+    "settings.ini": f"[aws]\nkey = {_KEY}\n".encode(),
+    "web/page.js": b"function show(text) {\n  return eval(text);\n}\n",
+    ".bandit": b"[bandit]\nskips: B602\n",
+    "deltaloom.toml": b'[security]\nseverity = "low"\n',
+}
 
 
 @dataclass(frozen=True)
@@ -95,3 +109,19 @@ def repository(tmp_path: Path, environment: dict[str, str]) -> Repository:
     made = Repository(root, environment | {"NO_COLOR": "1", "HOME": os.fspath(tmp_path)})
     made.git("init", "-q", "-b", "main")
     return made
+
+
+@pytest.fixture
+def workspace(repository: Repository) -> Repository:
+    """Files in all encodings, with findings of all scanners."""
+    repository.commit()  # so that there is something to compare credentials with
+    for name, data in FILES.items():
+        repository.write(name, data)
+    return repository
+
+
+@pytest.fixture
+def at_home(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process lives where the servers do."""
+    for name in ("XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, environment[name])
