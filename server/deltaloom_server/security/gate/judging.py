@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+import msgspec
+
 from deltaloom_server.security.analysis.messages import CheckCode, Judge, ScanResult, ScanText
 from deltaloom_server.security.codemods.source import Function, Source
 from deltaloom_server.security.finding import UNUSED_SUPPRESSION, Finding
@@ -20,6 +22,7 @@ from .change import Change, hunks_of, lines_of, region_of, unit_at
 from .checking import check
 from .comments import judge_comment
 from .flow import flow
+from .literals import literal_elsewhere
 from .other import judge_other
 from .paths import refuse_path
 from .rescan import FOR_PYTHON, Rescan, Texts, rescan
@@ -90,16 +93,21 @@ def _judge_python(request: Judge, after_text: str, scan: Scan) -> Verdict:
     change = change_of(request, before, after)
     if request.finding.rule == UNUSED_SUPPRESSION:
         return judge_comment(request, change, scan)
+    finding, around = request.finding, change
     found = scope.find_unit(change)
+    if isinstance(found, str) and (literal := literal_elsewhere(before, finding)) is not None:
+        finding = msgspec.structs.replace(finding, span=literal)
+        change = change_of(msgspec.structs.replace(request, finding=finding), before, after)
+        found = scope.find_unit(change)
     if isinstance(found, str):
         return Verdict((found, *_anywhere(change)), parsed=True)
     change = found
     workspace = Workspace(request.roots, imports.roots_of_imports(before))
-    objections = tuple(dict.fromkeys(_objections(change, request.finding, workspace)))
+    objections = tuple(dict.fromkeys(_objections(change, finding, workspace)))
     resolve = _resolve(change, workspace)
     if objections:
         return Verdict(objections, True, (), resolve)
-    seen = _rescan(request, change, scan)
+    seen = _rescan(request, change, around, scan)
     return Verdict(seen.objections, True, seen.scanners, resolve)
 
 
@@ -169,12 +177,13 @@ def _parameter(change: Change, finding: Finding) -> str:
     return ""
 
 
-def _rescan(request: Judge, change: Change, scan: Scan) -> Rescan:
+def _rescan(request: Judge, change: Change, around: Change, scan: Scan) -> Rescan:
+    """`around`: the change as seen from the finding itself, where the unit is another."""
     finding = request.finding
     before, after = change.before, change.after
     scanners = FOR_PYTHON + tuple(one for one in finding.scanners if one not in (*FOR_PYTHON, "sarif"))
     texts = Texts(finding.path, before.text, after.text, scanners, scan)
-    unit = (lines_of(before, *change.region), lines_of(after, *change.new_region))
+    unit = (lines_of(before, *around.region), lines_of(after, *around.new_region))
     changed = [lines_of(before, h.start, h.end) for h in change.hunks]
     new_changed = [lines_of(after, h.new_start, h.new_end) for h in change.hunks]
     return rescan(texts, finding, request.known, unit, (changed, new_changed))

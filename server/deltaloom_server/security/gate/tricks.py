@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from deltaloom_server.security.codemods.source import Function
 
+from .algorithms import are_chosen_by_the_program
 from .change import Change
 from .constants import folded, is_composed_string
 from .sinks import DANGERS, DYNAMIC, FLAGS, HIDDEN_NAMES, ONLY_WITH_A_SINK, PROTECTIONS, SINKS
@@ -166,7 +167,8 @@ def _flags(change: Change) -> Iterator[str]:
                 yield "It passes arguments by ** so that they can't be read there."
                 return
         elif node.arg in FLAGS and (node.arg, ast.unparse(node.value)) not in old_values:
-            if not _is_readable(change, node.value):
+            chosen = node.arg == "algorithms" and are_chosen_by_the_program(change.after, node.value)
+            if not chosen and not _is_readable(change, node.value):
                 yield f"It doesn't write the value of {node.arg} where it is passed."
                 return
         elif node.arg in _PLAIN_FLAGS and isinstance(node.value, ast.Constant) and node.value.value is None:

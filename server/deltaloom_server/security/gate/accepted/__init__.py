@@ -14,7 +14,7 @@ from types import MappingProxyType
 from deltaloom_server.security.rules import canonical
 
 from ..words import words
-from . import crypto, loading, processes, settings, sql, web
+from . import crypto, keys, loading, processes, settings, sql, texts, web
 from .replaced import is_replaced
 from .site import Site, matches
 
@@ -25,12 +25,14 @@ __all__ = ["ENTRIES", "Entry", "Site", "accepted"]
 class Entry:
     """`check` gives the objection, or None. `sinks` are the calls that are to go (none: whatever changed at
     the finding's place), `may_vanish` further ones that may. `keeps_data` is off where the literal itself is
-    the weakness, so that no value need flow on."""
+    the weakness, so that no value need flow on. `keeps_constants` is off where a text of the module may be
+    written out anew."""
 
     check: Callable[[Site], str | None] | None = None
     sinks: frozenset[str] = frozenset()
     may_vanish: frozenset[str] = frozenset()
     keeps_data: bool = True
+    keeps_constants: bool = True
 
 
 _SHELL = Entry(processes.no_shell, processes.SINKS, processes.MAY_VANISH)
@@ -49,17 +51,19 @@ _CONTAINED = Entry(web.contained, may_vanish=frozenset({".send_file", "os.path.j
 _OWN: dict[str, Entry] = {
     **dict.fromkeys(("DL002", "B613"), Entry(web.made_visible, keeps_data=False)),
     "DL101": Entry(web.same_time),
-    "DL102": Entry(web.token),
+    "DL102": Entry(keys.token),
     "DL103": _CONTAINED,
     "DL104": _CONTAINED,
     "DL105": Entry(web.redirected),
     "DL106": Entry(web.unlogged, keeps_data=False),
     "DL107": Entry(web.cookie),
     "DL108": Entry(
-        web.calls({"re.escape", "regex.escape"}, "It doesn't escape the text with re.escape.", in_first=True)
+        texts.escapes(
+            {"re.escape", "regex.escape"}, "It doesn't escape the text with re.escape.", in_first=True
+        )
     ),
-    "DL109": Entry(web.query, may_vanish=words(".format str .escape")),
-    "DL110": Entry(web.template, may_vanish=frozenset({".format", "str"})),
+    "DL109": Entry(texts.query, may_vanish=words(".format str .escape")),
+    "DL110": Entry(texts.template, may_vanish=frozenset({".format", "str"}), keeps_constants=False),
     "DL113": Entry(
         web.unlogged,
         may_vanish=frozenset({"str", "repr", ".format_exc", ".format_exception"}),
@@ -67,7 +71,7 @@ _OWN: dict[str, Entry] = {
     ),
     "DL114": _XML,
     "DL116": Entry(web.slow_hash, may_vanish=crypto.HASH_SINKS | web.FAST_HASHES | {".hexdigest", ".digest"}),
-    "DL117": Entry(web.drawn_key, keeps_data=False),
+    "DL117": Entry(keys.drawn_key, keeps_data=False),
 }
 
 _TABLE: dict[str, Entry] = {
@@ -152,7 +156,10 @@ def accepted(site: Site) -> Iterator[str]:
 def _replaced(site: Site, sink: ast.Call, entry: Entry) -> Iterator[str]:
     """The sink's call is followed by another, into which its values flow, and whose result is used alike."""
     name = site.old_name(sink).lstrip(".")
-    if entry.keeps_data and (lost := sorted(site.lost_data(sink))):
+    lost = sorted(site.lost_data(sink)) if entry.keeps_data else []
+    if not entry.keeps_constants:
+        lost = [one for one in lost if not site.is_module_text(one)]
+    if lost:
         yield f"It drops {lost[0]}, which went into {name}."
     if not site.added_calls or _was_discarded(site, sink):
         return

@@ -9,9 +9,9 @@ import ast
 import re
 from collections.abc import Collection, Iterator
 
+from ..reaching import values_at
 from ..sinks import PROCESSES, SHELLS
 from ..words import words
-from .reaching import values_at
 from .site import Site, constant, keyword, matches
 
 STARTS = PROCESSES - {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from .reaching import values_at
+from ..reaching import values_at
 from .site import Site, matches
 
 _HASHES = frozenset({"hashlib.*", "hmac.new", "hmac.digest"})

@@ -22,6 +22,7 @@ _OUTSIDE = words(
 )
 _OUTSIDE_METHODS = frozenset({".get_secret", ".get_secret_value", ".get_password", ".getpass"})
 _ENVIRONMENT_NAME = re.compile(r"^[A-Z][A-Z0-9_]*$")
+_CODECS = frozenset({"utf-8", "utf8", "ascii"})
 _TEMPORARY = frozenset(["tempfile.*"])
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -33,9 +34,10 @@ def from_outside(site: Site) -> str | None:
     for node in site.change.added:
         if (
             isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
+            and isinstance(node.value, str | bytes)
             and node.value not in old
-            and not _ENVIRONMENT_NAME.match(node.value)
+            and node.value not in _CODECS
+            and not (isinstance(node.value, str) and _ENVIRONMENT_NAME.match(node.value))
             and not _is_prompt(site, node)
         ):
             return "It puts another literal in the place of the secret."
@@ -89,8 +91,20 @@ def _is_still_written(site: Site) -> bool:
         if _is_literal(node) and site.touches(node)
     ]
     exact = [node for node in touched if _begins(site.before.span(node)) == start]
-    texts = {str(node.value) for node in exact or touched}
+    if not exact and _is_name_at(site, start):
+        return False
+    texts = {_text(node) for node in exact or touched}
     return not any(_count(new, text) < _count(old, text) for text in texts)
+
+
+def _is_name_at(site: Site, start: tuple[int, int]) -> bool:
+    """Is the finding about a variable's use, so that the literal stands elsewhere?"""
+    return any(
+        isinstance(node, ast.Name) and site.before.span(node) == site.finding.span
+        for root in site.change.old
+        for node in ast.walk(root)
+        if isinstance(node, ast.Name) and _begins(site.before.span(node)) == start
+    )
 
 
 def _begins(span: Span) -> tuple[int, int]:
@@ -98,11 +112,15 @@ def _begins(span: Span) -> tuple[int, int]:
 
 
 def _is_literal(node: ast.AST) -> TypeGuard[ast.Constant]:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(node.value)
+    return isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and bool(node.value)
+
+
+def _text(node: ast.Constant) -> str:
+    return node.value.decode("latin-1") if isinstance(node.value, bytes) else str(node.value)
 
 
 def _literals(roots: Sequence[ast.stmt]) -> list[str]:
-    return [str(node.value) for root in roots for node in ast.walk(root) if _is_literal(node)]
+    return [_text(node) for root in roots for node in ast.walk(root) if _is_literal(node)]
 
 
 def _count(literals: Sequence[str], text: str) -> int:

@@ -157,6 +157,16 @@ class Site:
         lost = {name for name in gone if name not in aliases or name in self._read or self._is_dropped(name)}
         return frozenset(lost | (outer_values(node, self.before) - self._live_outer))
 
+    def is_module_text(self, name: str) -> bool:
+        """Does the module give the name a string, and nothing else?"""
+        values = [
+            one.value
+            for one in self.before.tree.body
+            if isinstance(one, ast.Assign)
+            and any(isinstance(target, ast.Name) and target.id == name for target in one.targets)
+        ]
+        return len(values) == 1 and isinstance(constant(values[0]), str)
+
     def _is_dropped(self, name: str) -> bool:
         """A local that nobody reads any more: is what it held used nowhere else?"""
         for value in self._held(name):

@@ -10,9 +10,9 @@ import ast
 import re
 from collections.abc import Iterator
 
+from ..reaching import values_at
 from ..words import words
 from .processes import literal_text
-from .reaching import values_at
 from .site import Site, constant, keyword, matches
 
 EXECUTES = words(

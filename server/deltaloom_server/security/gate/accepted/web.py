@@ -1,4 +1,4 @@
-"""What our own checks ask for: comparisons, tokens, paths, redirects, cookies, patterns, templates.
+"""What our own checks ask for: comparisons, paths, redirects, cookies, error texts, stored passwords.
 
 Invariant: a check that is added counts only where it looks at the value that the finding is about, and turns
 a bad one down.
@@ -7,8 +7,8 @@ a bad one down.
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
 
+from ..reaching import values_at
 from ..words import words
 from .site import Site, constant, keyword, matches
 
@@ -22,9 +22,6 @@ _SLOW_HASHES = words(
     "hashlib.scrypt hashlib.pbkdf2_hmac .hashpw .PasswordHasher .generate_password_hash .make_password"
 )
 FAST_HASHES = words("hashlib.sha224 hashlib.sha256 hashlib.sha384 hashlib.sha512 hashlib.new hashlib.blake2b")
-_DRAWN = frozenset(
-    {"os.urandom", "secrets.token_bytes", "secrets.token_hex", "secrets.token_urlsafe", ".generate_key"}
-)
 
 
 def same_time(site: Site) -> str | None:
@@ -40,38 +37,6 @@ def same_time(site: Site) -> str | None:
     return None
 
 
-def token(site: Site) -> str | None:
-    """DL102: the signature is verified, with algorithms that are written out."""
-    for call in site.replacements({".decode"}):
-        given = keyword(call, "algorithms") or (call.args[2] if len(call.args) > 2 else None)
-        names = [one.lower() for one in _texts(given)]
-        kept = given is not None and any(_passes(old, given) for old in site.sinks({".decode"}))
-        if (names or kept) and "none" not in names and _verifies(keyword(call, "options")):
-            return None
-    return "It doesn't verify the signature with algorithms that are written out."
-
-
-def _verifies(options: ast.expr | None) -> bool:
-    """Nothing that is to be verified is turned off, nor left open."""
-    if options is None:
-        return True
-    return isinstance(options, ast.Dict) and all(
-        isinstance(name := constant(key), str) and (not name.startswith("verify") or constant(value) is True)
-        for key, value in zip(options.keys, options.values, strict=True)
-    )
-
-
-def _passes(call: ast.Call, value: ast.expr) -> bool:
-    """Did a call pass just this before?"""
-    return ast.dump(value) in {ast.dump(one) for one in (*call.args, *(k.value for k in call.keywords))}
-
-
-def _texts(node: ast.expr | None) -> Iterator[str]:
-    for one in ast.walk(node) if node is not None else ():
-        if isinstance(one, ast.Constant) and isinstance(one.value, str):
-            yield one.value
-
-
 def contained(site: Site) -> str | None:
     """DL103, DL104: where the path leads is checked, or only its last part is used."""
     for call in site.replacements(_CONTAINS):
@@ -81,6 +46,9 @@ def contained(site: Site) -> str | None:
         if _turns_down(site, call):
             return None
     if any(_turns_down(site, call) for call in site.replacements({".startswith"}) if _of_a_folder(call)):
+        return None
+    parents = (node for node in site.change.added if isinstance(node, ast.Attribute) and _parents(site, node))
+    if any(_turns_down(site, node) for node in parents):
         return None
     if site.replacements({"os.path.basename"}):
         return None
@@ -94,6 +62,17 @@ def _of_a_folder(call: ast.Call) -> bool:
     """`path.startswith(root + os.sep)`: without the separator, "/srv/files-2" begins with "/srv/files"."""
     text = ast.unparse(call.args[0]) if call.args else ""
     return "sep" in text or "/'" in text
+
+
+def _parents(site: Site, node: ast.Attribute) -> bool:
+    """`root in path.parents`, where the path has been resolved: "root/../x" has root among its parents."""
+    compare = site.after.parents.get(node)
+    if node.attr != "parents" or not isinstance(compare, ast.Compare):
+        return False
+    return isinstance(compare.ops[0], ast.In | ast.NotIn) and all(
+        isinstance(value, ast.Call) and matches(site.name(value), {".resolve", "os.path.realpath"})
+        for value in values_at(site.after, node.value)
+    )
 
 
 def redirected(site: Site) -> str | None:
@@ -111,7 +90,7 @@ def redirected(site: Site) -> str | None:
     return "It doesn't check where the redirect leads."
 
 
-def _turns_down(site: Site, call: ast.Call) -> bool:
+def _turns_down(site: Site, call: ast.expr) -> bool:
     """Does a condition on the call (or on a variable of its result) lead out where it fails?"""
     if any(one is call for node in site.change.added if isinstance(node, ast.Expr) for one in [node.value]):
         return False
@@ -128,7 +107,8 @@ def _turns_down(site: Site, call: ast.Call) -> bool:
             continue
         for one in ast.walk(node.test):
             if one is call or (isinstance(one, ast.Name) and one.id in names):
-                return _fails_well(site, node, one, matches(site.name(call), _PARSERS))
+                parts = isinstance(call, ast.Call) and matches(site.name(call), _PARSERS)
+                return _fails_well(site, node, one, parts)
     return False
 
 
@@ -171,51 +151,6 @@ def cookie(site: Site) -> str | None:
     return "It doesn't set secure=True and httponly=True."
 
 
-def query(site: Site) -> str | None:
-    """DL109: a fixed query with the value as a variable (lxml), or the value escaped for LDAP."""
-    for call in site.replacements({".xpath", ".XPath", ".find", ".findall"}):
-        if call.args and _is_fixed(site.resolved(call.args[0])) and call.keywords:
-            return None
-    escaped = calls({".escape_filter_chars", ".escape_dn_chars", ".filter_format", ".escape_rdn"}, "")
-    return None if escaped(site) is None else "It doesn't escape the value for the query's language."
-
-
-def calls(names: Collection[str], what: str, *, in_first: bool = False) -> _Calls:
-    """The change adds a call of one of these names, on what flowed into the weakness (`in_first`: into the
-    first argument of the call that went)."""
-    return _Calls(frozenset(names), what, in_first)
-
-
-class _Calls:
-    def __init__(self, names: frozenset[str], what: str, in_first: bool) -> None:
-        self._names, self._what, self._in_first = names, what, in_first
-
-    def __call__(self, site: Site) -> str | None:
-        """What is passed to the added call stood in the code that went."""
-        sink = site.sink if self._in_first else None
-        first = [sink.args[0]] if sink is not None and sink.args else site.change.removed
-        went = {ast.dump(one) for node in first for one in ast.walk(node) if isinstance(one, ast.expr)}
-        for call in site.replacements(self._names):
-            if any(ast.dump(one) in went and not isinstance(one, ast.Constant) for one in call.args):
-                return None
-        return self._what
-
-
-def template(site: Site) -> str | None:
-    """DL110: the template is fixed, values come in as variables."""
-    for call in site.new_calls(
-        {".render_template_string", ".render_template", ".from_string", ".Template", ".render"}
-    ):
-        first = site.resolved(call.args[0]) if call.args else None
-        if _is_fixed(first):
-            return None
-    return "It still makes the template from a value."
-
-
-def _is_fixed(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
 def unlogged(site: Site) -> str | None:
     """DL106, DL113: what was said is still said, without the value."""
     lost = [
@@ -237,19 +172,6 @@ def slow_hash(site: Site) -> str | None:
         if site.replacements(_SLOW_HASHES)
         else "It doesn't derive the hash with scrypt, PBKDF2, bcrypt or Argon2."
     )
-
-
-def drawn_key(site: Site) -> str | None:
-    """DL117: from outside of the program, or drawn at random."""
-    if site.replacements(_DRAWN) or any(_reads(site)):
-        return None
-    return "It doesn't take the key from the environment, nor draw it at random."
-
-
-def _reads(site: Site) -> Iterator[bool]:
-    for node in site.change.added:
-        if isinstance(node, ast.Attribute):
-            yield site.after.qualified(node) in ("os.environ", "os.getenv")
 
 
 def made_visible(site: Site) -> str | None:

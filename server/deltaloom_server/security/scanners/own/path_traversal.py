@@ -6,7 +6,7 @@ called as file names are (`filename`, `user_path`); the latter with low confiden
 others to call that joins it to a folder of the program's own (a constant, an attribute).
 
 Not seen: paths that travel between functions. Any sign of a check in the function (is_relative_to,
-commonpath, basename, secure_filename, a test of the text itself) silences it, right or wrong.
+commonpath, parents, basename, secure_filename, a test of the text itself) silences it, right or wrong.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ VALID = (
     "    return open(os.path.join(FOLDER, name)).read()\n",
     "import os\n\ndef load(folder, name):\n    return open(os.path.join(folder, name)).read()\n",
     "import os\n\ndef _load(name):\n    return open(os.path.join(FOLDER, name)).read()\n",
+    "def load(folder, filename):\n    root = BASE.resolve()\n    path = (root / filename).resolve()\n"
+    "    if root not in path.parents:\n        raise ValueError\n    return path.read_text()\n",
     "from flask import request\nfrom werkzeug.utils import secure_filename\n\ndef show():\n"
     "    name = secure_filename(request.args['name'])\n    return open(FOLDER / name).read()\n",
 )
@@ -153,9 +155,13 @@ def is_checked(view: View, scope: Scope, text: ast.expr) -> bool:
     if view.names_called(scope) & CHECKS:
         return True
     names = {node.id for node in ast.walk(text) if isinstance(node, ast.Name)}
-    return any(
-        isinstance(node, ast.Compare)
-        and any(isinstance(one, ast.In | ast.NotIn | ast.Eq | ast.NotEq) for one in node.ops)
-        and names & {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-        for node in ast.walk(scope)
-    )
+    return any(_is_check(node, names) for node in ast.walk(scope) if isinstance(node, ast.Compare))
+
+
+def _is_check(node: ast.Compare, names: set[str]) -> bool:
+    """A comparison of the text, or one with a path's parents."""
+    if not any(isinstance(one, ast.In | ast.NotIn | ast.Eq | ast.NotEq) for one in node.ops):
+        return False
+    if any(isinstance(one, ast.Attribute) and one.attr == "parents" for one in node.comparators):
+        return True
+    return bool(names & {one.id for one in ast.walk(node) if isinstance(one, ast.Name)})

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from deltaloom_server.security.codemods.source import Function, Source
 
+_NAMED = Function | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
 _LOOPS = ast.For | ast.AsyncFor | ast.While
 _OWN_SCOPES = ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
@@ -23,7 +24,7 @@ def values_at(source: Source, node: ast.expr) -> tuple[ast.expr, ...]:
     scope = source.enclosing_function(node)
     found = list(_bindings(source, scope, node.id)) if scope is not None else []
     if scope is None or (not found and node.id not in _parameters(scope)):
-        return _of_module(source, node)
+        return (node,) if _is_of_outer_function(source, scope, node.id) else _of_module(source, node)
     reaching = [one for one in found if _is_before(one[0], node) or _share_loop(source, one[0], node)]
     killers = [
         number
@@ -37,6 +38,12 @@ def values_at(source: Source, node: ast.expr) -> tuple[ast.expr, ...]:
     return tuple(values) or (node,)
 
 
+def is_parameter(source: Source, node: ast.Name) -> bool:
+    """Is a name a parameter of the function that reads it?"""
+    scope = source.enclosing_function(node)
+    return scope is not None and node.id in _parameters(scope)
+
+
 def _of_module(source: Source, node: ast.Name) -> tuple[ast.expr, ...]:
     found = list(_bindings(source, None, node.id))
     shared = any(
@@ -47,19 +54,40 @@ def _of_module(source: Source, node: ast.Name) -> tuple[ast.expr, ...]:
     return (node,)
 
 
+def _is_of_outer_function(source: Source, scope: Function | None, name: str) -> bool:
+    while scope is not None:
+        scope = source.enclosing_function(scope)
+        if scope is not None and (name in _parameters(scope) or any(_bindings(source, scope, name))):
+            return True
+    return False
+
+
 def _bindings(source: Source, scope: Function | None, name: str) -> Iterator[tuple[ast.AST, ast.expr | None]]:
     """Each place of a scope (None: the module) that binds the name, in order, with what to; None for what
     can't be said."""
     found: list[tuple[ast.AST, ast.expr | None]] = []
     for node in ast.walk(scope or source.tree):
-        if not isinstance(node, ast.Name) or node.id != name or isinstance(node.ctx, ast.Load):
+        if node is scope or not _binds(node, name) or _scope_of(source, node) is not scope:
             continue
-        if source.enclosing_function(node) is scope:
-            holder = source.parents.get(node)
-            if isinstance(holder, ast.AugAssign):
-                continue  # What is appended is looked at by who asks.
-            found.append((node, _value(source, node, holder)))
+        holder = source.parents.get(node)
+        if isinstance(holder, ast.AugAssign):
+            continue  # What is appended is looked at by who asks.
+        found.append((node, _value(source, node, holder) if isinstance(node, ast.Name) else None))
     yield from sorted(found, key=lambda one: _position(one[0]))
+
+
+def _binds(node: ast.AST, name: str) -> bool:
+    if isinstance(node, ast.Name):
+        return node.id == name and not isinstance(node.ctx, ast.Load)
+    if isinstance(node, ast.alias):
+        return (node.asname or node.name.partition(".")[0]) == name
+    return isinstance(node, _NAMED) and node.name == name
+
+
+def _scope_of(source: Source, node: ast.AST) -> ast.AST | None:
+    """The function or class that a node is in; None for the module."""
+    inner = (one for one in source.ancestors(node) if isinstance(one, Function | ast.ClassDef))
+    return next(inner, None)
 
 
 def _value(source: Source, node: ast.Name, holder: ast.AST | None) -> ast.expr | None:
