@@ -125,7 +125,8 @@ class _FileWork:
             try:
                 self._write(source, before, after)
             except WorkspaceError as error:
-                return replace(total, notes=(*total.notes, str(error)), complete=False)
+                why = str(error).replace(os.fspath(self._file), self._path)
+                return replace(total, notes=(*total.notes, why), complete=False)
         return replace(
             total,
             applied=(*total.applied, *self._applied),
