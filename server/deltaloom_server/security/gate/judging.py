@@ -25,6 +25,7 @@ from .flow import flow
 from .literals import literal_elsewhere
 from .other import judge_other
 from .paths import refuse_path
+from .rebinding import rebound
 from .rescan import FOR_PYTHON, Rescan, Texts, rescan
 from .suppressions import added_marks, moved_marks
 from .tricks import tricks
@@ -157,6 +158,7 @@ def _objections(change: Change, finding: Finding, workspace: Workspace) -> Itera
     yield from additions.literals(change)
     yield from additions.effects(change)
     yield from tricks(change)
+    yield from rebound(change)
     yield from flow(change, may_drop_assert=rule == "S101", may_fix_text=rule in _TEXTS)
     yield from accepted(Site(change, finding))
 

@@ -13,8 +13,11 @@ from deltaloom_server.security.codemods.source import Function
 from .algorithms import are_chosen_by_the_program
 from .change import Change
 from .constants import folded, is_composed_string
+from .refusals import is_refusal, refuses_classes
 from .sinks import DANGERS, DYNAMIC, FLAGS, HIDDEN_NAMES, ONLY_WITH_A_SINK, PROTECTIONS, SINKS
 
+_PLAIN_CALLS = frozenset({"len", "str", "int", "float", "abs"})
+_PLAIN_METHODS = frozenset({"index", "get", "lower", "casefold", "upper", "strip"})
 _PLAIN_FLAGS = frozenset({"timeout"})
 
 
@@ -73,6 +76,7 @@ def _aliases(change: Change) -> Iterator[str]:
             parent = after.parents.get(node)
             called = isinstance(parent, ast.Call) and parent.func is node
             annotation = isinstance(parent, ast.arg | ast.AnnAssign) and parent.annotation is node
+            called = called or (parent is not None and refuses_classes(after, parent))
             if (
                 after.qualified(node) in SINKS
                 and not called
@@ -138,12 +142,40 @@ def _assignments(change: Change) -> Iterator[tuple[str, ast.expr]]:
 def _wrappers(change: Change) -> Iterator[str]:
     for node in change.added:
         if isinstance(node, Function | ast.ClassDef) and not (len(change.old) == 1 and node in change.new):
-            if not any(isinstance(one, type(node)) and one.name == node.name for one in _definitions(change)):
+            if not is_refusal(change.after, node) and not any(
+                isinstance(one, type(node)) and one.name == node.name for one in _definitions(change)
+            ):
                 yield f"It moves code into a new definition, {node.name}."
                 return
-        elif isinstance(node, ast.Lambda) and not any(isinstance(one, ast.Lambda) for one in change.removed):
+        elif (
+            isinstance(node, ast.Lambda)
+            and not any(isinstance(one, ast.Lambda) for one in change.removed)
+            and not _is_sort_key(change, node)
+        ):
             yield "It wraps code in a lambda."
             return
+
+
+def _is_sort_key(change: Change, node: ast.Lambda) -> bool:
+    """`sorted(rows, key=lambda row: row[1])`, which only looks at its value."""
+    parent = change.after.parents.get(node)
+    call = (
+        change.after.parents.get(parent) if isinstance(parent, ast.keyword) and parent.arg == "key" else None
+    )
+    if not isinstance(call, ast.Call):
+        return False
+    sorts = change.after.qualified(call.func) in ("sorted", "min", "max") or (
+        isinstance(call.func, ast.Attribute) and call.func.attr == "sort"
+    )
+    calls = [one for one in ast.walk(node.body) if isinstance(one, ast.Call)]
+    return sorts and not node.args.defaults and all(_is_plain(one) for one in calls)
+
+
+def _is_plain(call: ast.Call) -> bool:
+    """A look at a value that changes nothing."""
+    if isinstance(call.func, ast.Attribute):
+        return call.func.attr in _PLAIN_METHODS
+    return isinstance(call.func, ast.Name) and call.func.id in _PLAIN_CALLS
 
 
 def _definitions(change: Change) -> Iterator[Function | ast.ClassDef]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
+from deltaloom_server.security.codemods.source import Function
+
+from ..refusals import only_raises, refuses_classes
 from ..words import words
 from .site import Site, constant, keyword, matches
 
@@ -68,6 +71,8 @@ def yaml(site: Site) -> str | None:
 def pickle(site: Site) -> str | None:
     """S301, S302: a format that holds data only; or a check of a MAC before the pickle is read."""
     read = [call for call in site.replacements(JSON_LIKE) if not site.is_discarded(call, site.after)]
+    if not read and _loads_plain_data(site):
+        return None
     if not read:
         return "It doesn't read the data with json or another format that holds only data."
     for call in read:
@@ -77,6 +82,24 @@ def pickle(site: Site) -> str | None:
         if hook is not None:
             return "It builds objects from what it reads."
     return None
+
+
+def _loads_plain_data(site: Site) -> bool:
+    """An unpickler of the unit's own, which refuses every class, loads, and its result is used."""
+    names = {
+        node.name
+        for node in site.change.added
+        if isinstance(node, ast.ClassDef) and refuses_classes(site.after, node)
+    }
+    return any(
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr == "load"
+        and isinstance(made := site.resolved(call.func.value), ast.Call)
+        and isinstance(made.func, ast.Name)
+        and made.func.id in names
+        and not site.is_discarded(call, site.after)
+        for call in site.added_calls
+    )
 
 
 def evaluation(site: Site) -> str | None:
@@ -128,6 +151,8 @@ def xml(site: Site) -> str | None:
             )
         ):
             return None if _parses(site) else "It no longer reads the XML."
+        if site.name(call) == "xml.parsers.expat.ParserCreate" and _refuses_entities(site):
+            return None
         if (
             site.name(call) == ".setFeature"
             and len(call.args) == 2
@@ -136,6 +161,40 @@ def xml(site: Site) -> str | None:
         ):
             return None
     return "It doesn't read XML with defusedxml, or with a parser that resolves no entities."
+
+
+def _refuses_entities(site: Site) -> bool:
+    """`parser.EntityDeclHandler = refuse`, of a function that only raises, before `parser.Parse(text)`."""
+    refusing = {node.name for node in site.change.added if isinstance(node, Function) and only_raises(node)}
+    parsers = {
+        target.value.id: node.lineno
+        for node in site.change.added
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in refusing
+        for target in node.targets
+        if isinstance(target, ast.Attribute)
+        and target.attr == "EntityDeclHandler"
+        and isinstance(target.value, ast.Name)
+        and _always_runs(site, node)
+    }
+    parses = [call for call in site.added_calls if site.name(call) in (".Parse", ".ParseFile")]
+    handlers = [
+        node
+        for node in site.change.added
+        if isinstance(node, ast.Attribute)
+        and node.attr == "EntityDeclHandler"
+        and isinstance(node.ctx, ast.Store)
+    ]
+    return len(handlers) == len(parsers) > 0 < len(parses) and all(
+        isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and parsers.get(call.func.value.id, call.lineno) < call.lineno
+        for call in parses
+    )
+
+
+def _always_runs(site: Site, node: ast.stmt) -> bool:
+    """Does a statement stand in the function's own body, under no condition?"""
+    return any(node in root.body for root in site.change.new if isinstance(root, Function))
 
 
 def _parses(site: Site) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from ..reaching import values_at
 from ..sinks import PROCESSES, SHELLS
 from ..words import words
+from .instead import is_done_without
 from .site import Site, constant, keyword, matches
 
 STARTS = PROCESSES - {
@@ -54,6 +55,8 @@ _QUOTES = "'\""
 def no_shell(site: Site) -> str | None:
     """S602, S604, S605, S606, S609: a list of words, and no shell that takes them."""
     starts = site.replacements(_ACCEPTED)
+    if not starts and is_library_instead(site):
+        return None
     if not starts:
         return "It no longer starts the program, or not with a list of its words."
     commands = [_command(call) for call in site.sinks(SINKS)]
@@ -64,6 +67,17 @@ def no_shell(site: Site) -> str | None:
     if old and (objection := _same_words(site, old[0], starts)):
         return objection
     return None
+
+
+def is_library_instead(site: Site) -> bool:
+    """Has the program gone, and the standard library does what it did?"""
+    if site.new_calls(_ACCEPTED):
+        return False
+    commands = [one for call in site.sinks(SINKS) if (one := _command(call)) is not None]
+    text = _old_text(site, commands[0]) if len(commands) == 1 else ""
+    while setting := _SETTING.match(text):
+        text = text[setting.end() :]
+    return is_done_without(site, text)
 
 
 def _command(call: ast.Call) -> ast.expr | None:
@@ -209,13 +223,14 @@ def _same_environment(
     for name, value in settings:
         if not any(one.get(name) == value for one in found):
             return f"It no longer sets {name} for the program."
-    kept = {ast.dump(env) for call in site.sinks(SINKS) if (env := keyword(call, "env")) is not None}
+    before = [env for call in site.sinks(SINKS) if (env := keyword(call, "env")) is not None]
+    known = {*settings, *(one for env in before for one in _settings(site, env))}
     for env, one in zip(environments, found, strict=True):
-        if ast.dump(env) in kept:
+        if ast.dump(env) in map(ast.dump, before):
             continue
-        if more := sorted(set(one) - {name for name, _ in settings}):
+        if more := sorted(name for name, value in one.items() if (name, value) not in known):
             return f"It sets {more[0]} for the program."
-        if not any(_is_environment(site, value) for value in values_at(site.after, env)):
+        if not before and not any(_is_environment(site, value) for value in values_at(site.after, env)):
             return "It doesn't pass the program the rest of the environment."
     return None
 

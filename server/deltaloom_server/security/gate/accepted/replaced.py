@@ -9,6 +9,8 @@ import ast
 from collections.abc import Sequence
 
 from ..reaching import values_at
+from .instead import READS_LINES
+from .processes import is_library_instead
 from .site import Site, matches
 
 _HASHES = frozenset({"hashlib.*", "hmac.new", "hmac.digest"})
@@ -20,7 +22,7 @@ def is_replaced(site: Site, name: str) -> bool:
         return _closed_by_with(site)
     if name == ".update":
         return _hashed_at_once(site)
-    return False
+    return name in READS_LINES and is_library_instead(site)
 
 
 def _closed_by_with(site: Site) -> bool:

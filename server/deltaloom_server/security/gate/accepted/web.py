@@ -7,6 +7,9 @@ a bad one down.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+
+from deltaloom_server.security.codemods.source import Source
 
 from ..reaching import values_at
 from ..words import words
@@ -34,7 +37,34 @@ def same_time(site: Site) -> str | None:
     for compare in compared:
         if lost := sorted(site.data(compare, site.before) - given):
             return f"It doesn't compare {lost[0]}."
+        wanted = _sense(site.before, compare)
+        uses = [use for call in calls for use in _uses(site, call)]
+        if not uses or any(_sense(site.after, use) != wanted for use in uses):
+            return "It turns the comparison round, or joins it with something else."
     return None
+
+
+def _uses(site: Site, call: ast.Call) -> Iterator[ast.expr]:
+    """The call, or where the variable is read that takes its result."""
+    holder = site.after.parents.get(call)
+    target = holder.targets[0] if isinstance(holder, ast.Assign) else None
+    if not isinstance(target, ast.Name):
+        yield call
+        return
+    for root in site.change.new:
+        for node in ast.walk(root):
+            if isinstance(node, ast.Name) and node.id == target.id and isinstance(node.ctx, ast.Load):
+                yield node
+
+
+def _sense(source: Source, node: ast.expr) -> tuple[bool, str]:
+    """Is a condition meant the other way round, and by what is it joined with others?"""
+    turned = isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.NotEq)
+    parent = source.parents.get(node)
+    while isinstance(parent, ast.UnaryOp) and isinstance(parent.op, ast.Not):
+        turned = not turned
+        parent = source.parents.get(parent)
+    return turned, ast.dump(parent.op) if isinstance(parent, ast.BoolOp) else ""
 
 
 def contained(site: Site) -> str | None:
