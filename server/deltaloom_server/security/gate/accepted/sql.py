@@ -57,7 +57,8 @@ def _executed_well(site: Site, old: ast.expr, values: list[ast.expr], call: ast.
     for value in values:
         if not any(_flows(site, one, value) for one in passed) and not _is_known(site, value, texts):
             return f"It doesn't pass {ast.unparse(value)[:60]} as a parameter."
-    return _same_statement(old, texts, len(values), many=site.name(call).endswith("executemany"))
+    count = sum(not _is_known(site, value, texts) for value in values)
+    return _same_statement(old, texts, count, many=site.name(call).endswith("executemany"))
 
 
 # -- the old statement --------------------------------------------------------------------------------------
