@@ -99,6 +99,8 @@ class Fixer:
                 proposals = [_without_comment(text, finding)] if source == "codemod" else []
             else:
                 proposals = await self._proposals(source, text, finding, reasons, tell)
+            if proposals and not options.unsafe and all(one.unsafe for one in proposals):
+                reasons.append("the fix that there is changes more than the weakness, so look at it first")
             proposals = [one for one in proposals if options.unsafe or not one.unsafe]
             if source == "model":
                 proposals.sort(key=lambda one: changed_size(text, one.edits))
@@ -116,18 +118,22 @@ class Fixer:
         if source == "codemod":
             tell("Looking for a codemod")
             reply = await self._pool.ask(Propose(text, finding), seconds=_CODEMOD_SECONDS)
-            if isinstance(reply, Proposed):
+            if isinstance(reply, Proposed) and reply.proposals:
                 return list(reply.proposals)
-            reasons.append(reply.reason if isinstance(reply, Failed) else "The codemods gave no answer.")
+            why = reply.reason if isinstance(reply, Failed | Proposed) else "The codemods gave no answer."
+            reasons.append(why)
             return []
         if self._by_model is None:
             return []
         tell("Asking the model")
         try:
-            return list(await self._by_model(text, finding, tell))
+            proposals = list(await self._by_model(text, finding, tell))
         except NoFix as refusal:
             reasons.append(str(refusal))
             return []
+        if not proposals:
+            reasons.append("the model suggested nothing")
+        return proposals
 
     async def _verify(
         self, text: str, finding: Finding, proposal: Proposal, inspection: Inspection, options: FixOptions

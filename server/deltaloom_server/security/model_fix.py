@@ -7,6 +7,7 @@ whether it is offered is the gate's to say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 _LONGEST_FUNCTION = 12_000
 _ROOM = 3
 """Times the tokens that the old code took, roughly, for the new code."""
+
+_IMPORTS = ("import ", "from ")
+_CODE = ("def ", "class ", "async ", "@", "if ", "try:")
+_QUOTE = re.compile(r"""[rRuU]?("{3}|'{3}|"|')""")
 
 _SYSTEM = (
     "You fix one finding in a source file. Rewrite only the code you are shown, keep what it does, "
@@ -198,25 +203,41 @@ def _from_block(text: str, place: _Place, block: str, task: Task) -> Proposal | 
     ending = old[len(old.rstrip("\r\n")) :]
     new = with_line_ends(_indented_as(body.strip("\n"), old), text) + ending
     edits = [] if new == old else [Edit(place.start, place.end, new)]
-    known = {line.strip() for line in split_lines(text)}
-    missing = [line for line in imports if line.strip() not in known]
+    present = f"\n{text}".replace("\r\n", "\n")
+    # A line of `__future__` changes the whole file.
+    missing = [one for one in imports if f"\n{one}\n" not in present and "__future__" not in one]
     if missing:
         at = _import_place(text)
         if at > place.start:
             return None
-        edits.insert(0, Edit(at, at, with_line_ends("".join(f"{line}\n" for line in missing), text)))
+        edits.insert(0, Edit(at, at, with_line_ends("".join(f"{one}\n" for one in missing), text)))
     return _proposal(task, tuple(edits)) if edits else None
 
 
 def _imports_apart(block: str, old: str) -> tuple[list[str], str]:
-    """Import lines that stand before the code, unless the old code began with them itself."""
+    """Import statements that stand before the code, unless the old code began with them itself."""
     lines = block.split("\n")
-    if old.lstrip().startswith(("import ", "from ")):
+    if old.lstrip().startswith(_IMPORTS):
         return [], block
-    count = 0
-    while count < len(lines) and (lines[count].startswith(("import ", "from ")) or not lines[count].strip()):
-        count += 1
-    return [line for line in lines[:count] if line.strip()], "\n".join(lines[count:])
+    found: list[str] = []
+    number = 0
+    while number < len(lines) and (lines[number].startswith(_IMPORTS) or not lines[number].strip()):
+        end = _statement_end(lines, number)
+        if lines[number].strip():
+            found.append("\n".join(lines[number:end]))
+        number = end
+    return found, "\n".join(lines[number:])
+
+
+def _statement_end(lines: Sequence[str], number: int) -> int:
+    """The line after an import statement, which may go on in brackets or behind a backslash."""
+    in_brackets = "(" in lines[number].partition("#")[0]
+    while number < len(lines):
+        code = lines[number].partition("#")[0].rstrip()
+        number += 1
+        if ")" in code or not (in_brackets or code.endswith("\\")):
+            break
+    return number
 
 
 def _indented_as(body: str, old: str) -> str:
@@ -236,22 +257,36 @@ def _indent(code: str) -> str:
 
 
 def _import_place(text: str) -> int:
-    """After the first run of import lines at the left; else after comments at the very top."""
-    at = found = 0
-    for line in split_lines(text):
-        if line.startswith(("import ", "from ")) and not line.rstrip().endswith(("(", "\\")):
-            found = at + len(line)
-        elif found and line.strip() and not line.startswith("#"):
+    """After the first run of imports at the top; where there is none, after what must come before them."""
+    lines = split_lines(text)
+    number = place = _after_docstring(lines)
+    found = False
+    while number < len(lines):
+        line = lines[number]
+        if line.startswith(_IMPORTS):
+            number = place = _statement_end(lines, number)
+            found = True
+            continue
+        if line.strip() and not line.startswith("#") and (found or line.startswith(_CODE)):
             break
-        at += len(line)
-    if found:
-        return found
-    at = 0
-    for line in split_lines(text):
-        if not line.startswith("#"):
-            break
-        at += len(line)
-    return at
+        number += 1
+    return sum(map(len, lines[:place]))
+
+
+def _after_docstring(lines: Sequence[str]) -> int:
+    """The line after the comments at the very top, and after a docstring behind them."""
+    top = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    first = next((at for at in range(top, len(lines)) if lines[at].strip()), len(lines))
+    match = _QUOTE.match(lines[first]) if first < len(lines) else None
+    if match is None:
+        return top
+    if len(match[1]) == 1:
+        return first + 1
+    rest = lines[first][match.end() :]
+    for number in range(first, len(lines)):
+        if match[1] in (rest if number == first else lines[number]):
+            return number + 1
+    return top
 
 
 def _next_line(after: str) -> str:
