@@ -22,11 +22,13 @@ from .change import Change, hunks_of, lines_of, region_of, unit_at
 from .checking import check
 from .comments import judge_comment
 from .flow import flow
+from .keywords import keywords
 from .literals import literal_elsewhere
 from .other import judge_other
 from .paths import refuse_path
 from .rebinding import rebound
 from .rescan import FOR_PYTHON, Rescan, Texts, rescan
+from .silencing import silenced
 from .suppressions import added_marks, moved_marks
 from .tricks import tricks
 from .words import words
@@ -104,7 +106,8 @@ def _judge_python(request: Judge, after_text: str, scan: Scan) -> Verdict:
         return Verdict((found, *_anywhere(change)), parsed=True)
     change = found
     workspace = Workspace(request.roots, imports.roots_of_imports(before))
-    objections = tuple(dict.fromkeys(_objections(change, finding, workspace)))
+    told = silenced(Site(change, finding), request.proposal.origin)
+    objections = tuple(dict.fromkeys((*_objections(change, finding, workspace), *told)))
     resolve = _resolve(change, workspace)
     if objections:
         return Verdict(objections, True, (), resolve)
@@ -161,6 +164,7 @@ def _objections(change: Change, finding: Finding, workspace: Workspace) -> Itera
     yield from rebound(change)
     yield from flow(change, may_drop_assert=rule == "S101", may_fix_text=rule in _TEXTS)
     yield from accepted(Site(change, finding))
+    yield from keywords(Site(change, finding))
 
 
 def _parameter(change: Change, finding: Finding) -> str:
