@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -111,7 +112,7 @@ class Inspector:
 
     async def files(
         self, targets: Sequence[Target], max_bytes: int, progress: Progress = lambda done, total: None
-    ) -> AsyncIterator[Inspected]:
+    ) -> AsyncGenerator[Inspected, None]:
         """Inspect files as they are on disk, in slices. Credentials are another matter (`secrets`)."""
         self.cached = done = 0
         for start in range(0, len(targets), _SLICE):
@@ -121,7 +122,7 @@ class Inspector:
                 done += 1
                 yield Inspected(target, "", _refused(target, reason))
             known = await self._run(lambda files=files: self._cache.find([f.key for f in files]))  # type: ignore[misc]
-            self.cached += len(known)
+            self.cached += sum(file.key in known for file in files)
             fresh: dict[bytes, Remembered] = {}
             for file in files:
                 if (hit := known.get(file.key)) is not None:
@@ -129,12 +130,14 @@ class Inspector:
                     inspection = _moved(hit.inspection, file.target.path)
                     yield Inspected(file.target, file.text, inspection, hit.result)
             progress(done, len(targets))
-            async for file, result in self._scan_files([f for f in files if f.key not in known]):
-                done += 1
-                inspection = await self.assembled(file.target.path, file.text, result, file.scanners)
-                fresh[file.key] = Remembered(result, inspection)
-                progress(done, len(targets))
-                yield Inspected(file.target, file.text, inspection, result)
+            rest = [file for file in files if file.key not in known]
+            async with aclosing(self._scan_files(rest)) as scanned:
+                async for file, result in scanned:
+                    done += 1
+                    inspection = await self.assembled(file.target.path, file.text, result, file.scanners)
+                    fresh[file.key] = Remembered(result, inspection)
+                    progress(done, len(targets))
+                    yield Inspected(file.target, file.text, inspection, result)
             await self._keep(fresh)
 
     async def with_secrets(self, inspected: Inspected, lines: Lines) -> Inspection:
@@ -162,7 +165,7 @@ class Inspector:
             scans.append(self._pool.scan(ScanText(path, text, inside), seconds=seconds))
         return _joined(await asyncio.gather(*scans))
 
-    async def _scan_files(self, files: Sequence[_File]) -> AsyncIterator[tuple[_File, ScanResult]]:
+    async def _scan_files(self, files: Sequence[_File]) -> AsyncGenerator[tuple[_File, ScanResult], None]:
         """ruff and semgrep take all files at once, the analysis processes one after another."""
         whole: list[asyncio.Task[dict[Path, ScanResult]]] = []
         for scanner, scan in (("ruff", ruff.scan_files), ("semgrep", semgrep.scan_files)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -106,20 +107,23 @@ class WorkspaceFindings:
             report.paths.append(path)
             report.take(uri, inspection, snapshot.lines)
             yield FileFindings(uri, path, snapshot.lines, inspection, snapshot.version)
-        async for inspected in self._inspector.files(closed, settings.max_file_bytes, progress):
-            uri = Path(inspected.target.absolute).as_uri()
-            if uri in session.documents:  # opened meanwhile: its buffer counts
-                snapshot, found = await self._diagnosis.full(uri)
+        # Closed whatever happens here, as what is broken off leaves no scan running.
+        passing = self._inspector.files(closed, settings.max_file_bytes, progress)
+        async with aclosing(passing):
+            async for inspected in passing:
+                uri = Path(inspected.target.absolute).as_uri()
+                if uri in session.documents:  # opened meanwhile: its buffer counts
+                    snapshot, found = await self._diagnosis.full(uri)
+                    report.paths.append(inspected.target.path)
+                    report.take(uri, found, snapshot.lines)
+                    yield FileFindings(uri, inspected.target.path, snapshot.lines, found, snapshot.version)
+                    continue
+                found = await self._with_secrets(inspected, revisions)
+                lines = tuple(split_lines(inspected.text)) if found.findings else ()
                 report.paths.append(inspected.target.path)
-                report.take(uri, found, snapshot.lines)
-                yield FileFindings(uri, inspected.target.path, snapshot.lines, found, snapshot.version)
-                continue
-            found = await self._with_secrets(inspected, revisions)
-            lines = tuple(split_lines(inspected.text)) if found.findings else ()
-            report.paths.append(inspected.target.path)
-            report.take(uri, found, lines)
-            report.cached = self._inspector.cached
-            yield FileFindings(uri, inspected.target.path, lines, found)
+                report.take(uri, found, lines)
+                report.cached = self._inspector.cached
+                yield FileFindings(uri, inspected.target.path, lines, found)
         report.complete = True
 
     async def _list(self, paths: tuple[str, ...] | None) -> Targets:

@@ -41,6 +41,7 @@ def ask(server: Any, client: Any, events: Any, tmp_path: Path) -> Any:
             return EngineStatus("ready", model=ModelInfo("m", "h", abilities=tuple(able)))
 
         client.status = status
+        client.calls.clear()
         server.session.roots = name_roots([str(tmp_path)])
         chosen = {"candidates": len(answers), **settings}
         server.session.settings = Settings(security=SecuritySettings(**chosen))
