@@ -72,7 +72,7 @@ def _is_idle(body: Sequence[ast.stmt]) -> bool:
     return all(
         isinstance(one, ast.Pass | ast.Continue | ast.Break)
         or (isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant))
-        or (isinstance(one, ast.Return) and _is_blank(one.value))
+        or (isinstance(one, ast.Return | ast.Assign) and _is_blank(one.value))
         for one in body
     )
 

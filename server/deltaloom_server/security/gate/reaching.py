@@ -23,7 +23,7 @@ def values_at(source: Source, node: ast.expr) -> tuple[ast.expr, ...]:
         return (node,)
     scope = source.enclosing_function(node)
     found = list(_bindings(source, scope, node.id)) if scope is not None else []
-    if scope is None or (not found and node.id not in _parameters(scope)):
+    if scope is None or (not found and node.id not in parameters(scope)):
         return (node,) if _is_of_outer_function(source, scope, node.id) else _of_module(source, node)
     reaching = [one for one in found if _is_before(one[0], node) or _share_loop(source, one[0], node)]
     killers = [
@@ -33,7 +33,7 @@ def values_at(source: Source, node: ast.expr) -> tuple[ast.expr, ...]:
     ]
     first = killers[-1] if killers else 0
     values = [node if value is None else value for _, value in reaching[first:]]
-    if not killers and node.id in _parameters(scope):
+    if not killers and node.id in parameters(scope):
         values.append(node)
     return tuple(values) or (node,)
 
@@ -41,7 +41,7 @@ def values_at(source: Source, node: ast.expr) -> tuple[ast.expr, ...]:
 def is_parameter(source: Source, node: ast.Name) -> bool:
     """Is a name a parameter of the function that reads it?"""
     scope = source.enclosing_function(node)
-    return scope is not None and node.id in _parameters(scope)
+    return scope is not None and node.id in parameters(scope)
 
 
 def _of_module(source: Source, node: ast.Name) -> tuple[ast.expr, ...]:
@@ -57,7 +57,7 @@ def _of_module(source: Source, node: ast.Name) -> tuple[ast.expr, ...]:
 def _is_of_outer_function(source: Source, scope: Function | None, name: str) -> bool:
     while scope is not None:
         scope = source.enclosing_function(scope)
-        if scope is not None and (name in _parameters(scope) or any(_bindings(source, scope, name))):
+        if scope is not None and (name in parameters(scope) or any(_bindings(source, scope, name))):
             return True
     return False
 
@@ -104,7 +104,8 @@ def _value(source: Source, node: ast.Name, holder: ast.AST | None) -> ast.expr |
     return None
 
 
-def _parameters(function: Function) -> frozenset[str]:
+def parameters(function: Function) -> frozenset[str]:
+    """The names of a function's parameters."""
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
     every += [one for one in (arguments.vararg, arguments.kwarg) if one is not None]

@@ -16,10 +16,7 @@ from deltaloom_server.security.finding import Finding
 
 from ..change import Change
 from ..imports import Binding, added_bindings, bindings
-from ..words import words
-
-_REQUESTED = words("flask quart starlette fastapi bottle aiohttp sanic tornado")
-"""Packages whose `request` gives what somebody outside has sent."""
+from .values import imported_values, outer_value, outer_values
 
 
 @dataclass(frozen=True)
@@ -174,6 +171,8 @@ class Site:
                 return True
             if any(one not in self._live_names for one in self.data(value, self.before)):
                 return True
+            if imported_values(value, self.before) - self._live_imported:
+                return True
         return False
 
     def _held(self, name: str) -> Iterator[ast.expr]:
@@ -203,6 +202,12 @@ class Site:
     def _live_names(self) -> frozenset[str]:
         return frozenset(
             one.id for one in self._live if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
+        )
+
+    @cached_property
+    def _live_imported(self) -> frozenset[str]:
+        return frozenset(
+            name for one in self._live for name in imported_values(one, self.after, deeply=False)
         )
 
     @cached_property
@@ -259,23 +264,6 @@ class Site:
 def imported_names(source: Source) -> frozenset[str]:
     """Names that any import of the file binds, also those that two imports bind to different things."""
     return frozenset(one.name for node in ast.walk(source.tree) for one in bindings(node))
-
-
-def outer_values(node: ast.AST, source: Source) -> frozenset[str]:
-    """What an expression takes from a request: "flask.request.args"."""
-    return frozenset(name for one in ast.walk(node) if (name := outer_value(one, source)))
-
-
-def outer_value(node: ast.AST, source: Source) -> str:
-    """The part of a request that an expression is, by its full name; "" for anything else."""
-    if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load):
-        return ""
-    parent = source.parents.get(node)
-    if isinstance(parent, ast.Call) and parent.func is node:
-        return ""
-    full = source.qualified(node)
-    packages = full.split(".")
-    return full if packages[0] in _REQUESTED and "request" in packages else ""
 
 
 def matches(name: str, names: Collection[str]) -> bool:

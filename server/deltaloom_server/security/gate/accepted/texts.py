@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator
 
 from ..reaching import values_at
 from .processes import literal_text
-from .site import Site, constant, matches, outer_values
+from .site import Site, constant, matches
+from .values import outer_values
 
 _RENDERS = frozenset({".render_template_string", ".render_template", ".from_string", ".Template", ".render"})
 _FINDS = frozenset({".xpath", ".XPath", ".find", ".findall", ".iterfind", ".findtext", ".iter"})
