@@ -21,5 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from deltaloom_server.interruption import ended_as_by_ctrl_c
+
     module = import_module(f"deltaloom_server.evaluate.{arguments.evaluation}")
-    return module.main(arguments.options) or 0
+    with ended_as_by_ctrl_c():
+        return module.main(arguments.options) or 0

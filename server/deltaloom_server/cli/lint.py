@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
         "exit status: 0 nothing found at or above --severity that isn't in the baseline, 1 something found,\n"
-        "2 wrong options, or a scanner failed; 130 after Ctrl-C.\n"
+        "2 wrong options, or a scanner failed; 130 after Ctrl-C (143 after SIGTERM, 129 after SIGHUP).\n"
         "deltaloom lint merge FILE... makes one report from what shards wrote with --format json."
     )
     add_arguments(parser)
@@ -33,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit status: see the module."""
+    from deltaloom_server.interruption import ended_as_by_ctrl_c
+
+    with ended_as_by_ctrl_c():
+        return _lint(arguments)
+
+
+def _lint(arguments: argparse.Namespace) -> int:
     from deltaloom_server.lint.options import LintOptions
     from deltaloom_server.lint.outcome import exit_status, failure_sentence
 

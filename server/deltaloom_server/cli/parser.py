@@ -49,10 +49,12 @@ class _VersionAction(argparse.Action):
 def run(arguments: Sequence[str]) -> int:
     """Run one command line (without the program's name).
 
-    Exit status: the command's own; 2 on an error or wrong usage, 130 on Ctrl-C.
+    Exit status: the command's own; 2 on an error or wrong usage, 130 on Ctrl-C, 143 or 129 where
+    SIGTERM or SIGHUP ends a command that tidies up first.
     """
     from deltaloom_model.errors import DeltaloomModelError
     from deltaloom_server.errors import DeltaloomError
+    from deltaloom_server.interruption import ToldToEnd
 
     chosen = next((word for word in arguments if not word.startswith("-")), "")
     module = import_module(f"deltaloom_server.cli.{chosen}") if chosen in COMMANDS else None
@@ -62,8 +64,8 @@ def run(arguments: Sequence[str]) -> int:
     except (DeltaloomError, DeltaloomModelError) as error:
         print(f"deltaloom: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as end:
+        return end.status if isinstance(end, ToldToEnd) else 130
     except BrokenPipeError:
         # The reader (`| head`) has enough; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

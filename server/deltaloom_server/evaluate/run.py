@@ -7,11 +7,11 @@ wrong with one case is said of that case and stops no other.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from deltaloom_server import private_folders
 from deltaloom_server.errors import DeltaloomError
 from deltaloom_server.evaluate.case import BrokenCase, Case, load_case
 from deltaloom_server.evaluate.fix_source import Column, FixSource
@@ -94,7 +94,7 @@ async def _evaluate_column(case: Case, column: Column, source: FixSource) -> Res
             seconds=seconds, held_out=case.held_out, **more,
         )  # fmt: skip
 
-    with tempfile.TemporaryDirectory(prefix="deltaloom-eval-") as place:
+    with private_folders.folder("eval") as place:
         workspace = Path(place).resolve() / case.folder.name
         case.copy_workspace(workspace)
         try:

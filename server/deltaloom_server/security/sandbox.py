@@ -18,14 +18,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import ClassVar, Final
 
+from deltaloom_server import private_folders
 from deltaloom_server.errors import DeltaloomError
 from deltaloom_server.security import sandbox_launcher
 from deltaloom_server.security.copying import CopyLimits, copy_folder
@@ -85,7 +85,7 @@ def available() -> str | None:
         )
     if not sys.platform.startswith("linux"):
         return f"No sandbox is known for {sys.platform}, so tests are not run here."
-    with tempfile.TemporaryDirectory(prefix="deltaloom-sandbox-") as base:
+    with private_folders.folder("sandbox") as base:
         order = _order(Path(base), Path(base), (sys.executable, "-I", "-S", "-c", ""), {}, Limits())
         try:
             probe = subprocess.run(_launch(order), capture_output=True, text=True, timeout=30)
@@ -119,11 +119,12 @@ class Sandbox:
     async def __aenter__(self) -> Sandbox:
         if (reason := await asyncio.to_thread(available)) is not None:
             raise SandboxError(reason)
-        self._base = Path(tempfile.mkdtemp(prefix="deltaloom-sandbox-")).resolve()
+        await asyncio.to_thread(private_folders.sweep_once, "sandbox")
+        self._base = Path(private_folders.make("sandbox")).resolve()
         try:
             for name in ("home", "tmp"):
                 (self._base / name).mkdir()
-            await asyncio.to_thread(copy_folder, self._root, self.folder, self._copy_limits)
+            await _to_its_end(lambda: copy_folder(self._root, self.folder, self._copy_limits))
         except BaseException as error:
             self._remove()
             if isinstance(error, OSError | ValueError):
@@ -188,17 +189,8 @@ class Sandbox:
         return completed
 
     def _remove(self) -> None:
-        def open_up(function: object, path: str, error: object) -> None:
-            """What was run may have closed its own folders."""
-            os.chmod(os.path.dirname(path), 0o700)
-            if os.path.isdir(path) and not os.path.islink(path):
-                os.chmod(path, 0o700)
-                shutil.rmtree(path, ignore_errors=True)
-            elif os.path.lexists(path):
-                os.unlink(path)
-
         if self._base != Path():
-            shutil.rmtree(self._base, onerror=open_up)
+            private_folders.remove(os.fspath(self._base))
 
 
 async def run_tests(
@@ -227,6 +219,16 @@ def _summary(done: Completed, seconds: float) -> str:
     if re.match(r"(\d+|no) \w+", last):
         return re.sub(r" in [\d.]+s.*$", "", last)
     return "passed" if done.status == 0 else f"ended with status {done.status}"
+
+
+async def _to_its_end(work: Callable[[], None]) -> None:
+    """Blocking work in a thread, that has ended when this has, cancelled or not: its folder can go then."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 class _Tail:

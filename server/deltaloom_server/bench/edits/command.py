@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(options: argparse.Namespace) -> Result:
-    from .interruption import ended_as_by_ctrl_c
+    from ...interruption import ended_as_by_ctrl_c
     from .run import measure
 
     with ended_as_by_ctrl_c(), _Progress() as progress:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from deltaloom_model.spawn import worker_environment
+from deltaloom_server import private_folders
 from deltaloom_server.security.analysis import frames
 from deltaloom_server.security.analysis.ending import gone, kill_group
 from deltaloom_server.security.analysis.messages import Reply
@@ -35,6 +36,7 @@ class AnalysisProcess:
         self._process = process
         self._words = asyncio.create_task(_last_words(process.stderr))
         self._busy = False
+        self._killed = False
 
     @classmethod
     async def start(cls, command: Sequence[str]) -> AnalysisProcess:
@@ -86,19 +88,28 @@ class AnalysisProcess:
         """End it, and the programs that it runs, without waiting."""
         # One that ended at rest has no children left, and its number may be another's by now.
         if self.alive or self._busy:
+            self._killed |= self._busy
             self._busy = False
             kill_group(self._process.pid)
 
     async def end(self) -> None:
         """Kill it and wait until it is gone."""
         self.kill()
-        await gone(self._process, [self._words])
+        await self._gone()
         self._words.cancel()
         await asyncio.gather(self._words, return_exceptions=True)
 
+    async def _gone(self) -> int:
+        """Its exit status, once it has ended; the texts that it had put down for a scanner go with it."""
+        status = await gone(self._process, [self._words])
+        if self._killed:
+            self._killed = False
+            await asyncio.to_thread(private_folders.sweep, "semgrep", self.pid)
+        return status
+
     async def _how(self) -> str:
         self.kill()
-        status = await gone(self._process, [self._words])
+        status = await self._gone()
         words = self._words.result() if self._words.done() else ""
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         return f"{how} ({words})" if words else how

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import os
 import sysconfig
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import PurePosixPath
@@ -23,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from deltaloom_server import private_folders
 from deltaloom_server.security.analysis.limits import MEBIBYTE
 from deltaloom_server.security.languages import language_id
 from deltaloom_server.security.scanners import semgrep_rules
@@ -108,11 +108,9 @@ def memory(jobs: int) -> int:
     return _BASE_BYTES + jobs * _JOB_BYTES
 
 
-@contextmanager
-def private_folder() -> Iterator[str]:
+def private_folder() -> AbstractContextManager[str]:
     """A new folder that only this user can look into; it is gone afterwards, with all that is in it."""
-    with tempfile.TemporaryDirectory(prefix="deltaloom-semgrep-", ignore_cleanup_errors=True) as folder:
-        yield folder
+    return private_folders.folder("semgrep")
 
 
 def write(folder: str, texts: Sequence[tuple[str, bytes]]) -> tuple[str, ...]:
