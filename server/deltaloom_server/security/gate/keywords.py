@@ -138,7 +138,10 @@ def _later_settings(site: Site, told: tuple[str, ...]) -> Iterator[str]:
     """`env["LD_PRELOAD"] = x`, `env.update(…)`, where env is what a start is given."""
     names = {env.id for call in site.new_calls(STARTS) if isinstance(env := keyword(call, "env"), ast.Name)}
     for node in site.change.added:
-        if (
+        if isinstance(node, ast.AugAssign):
+            if ast.unparse(node.target) in names and not _are_told(node.value, told):
+                yield "It sets variables for the program, which the command did not."
+        elif (
             isinstance(node, ast.Subscript)
             and not isinstance(node.ctx, ast.Load)
             and isinstance(node.value, ast.Name)

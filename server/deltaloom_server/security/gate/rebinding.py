@@ -25,7 +25,12 @@ _MUTATORS = words(
 _PLAIN = words("os.remove")
 """Functions of modules that only sound like one of those."""
 
-_WRITERS = words("operator.setitem operator.delitem operator.ior operator.iadd copyreg.pickle")
+_WRITERS = words(
+    "operator.setitem operator.delitem operator.ior operator.iadd copyreg.pickle os.chdir os.fchdir os.chroot"
+    " os.umask os.setuid os.setgid os.seteuid os.setegid os.setreuid os.setresuid sys.setrecursionlimit"
+)
+"""They change a table, or the whole process."""
+
 _MOCKS = ("unittest.mock.", "mock.", "pytest.MonkeyPatch")
 _HARMLESS_DUNDERS = words("__name__ __qualname__ __file__ __doc__ __version__ __init__ __post_init__")
 _TYPE_OF = frozenset({"type", "super"})
@@ -113,6 +118,9 @@ def _mutating_calls(change: Change) -> Iterator[str]:
         if name in _WRITERS or name.startswith(_MOCKS):
             yield f"It calls {name}, which changes what other code relies on."
             return
+        if not name and (handed := [one for one in node.args if _is_module(change, one)]):
+            yield f"It hands the module {ast.unparse(handed[0])} to other code."
+            return
         if (
             isinstance(node.func, ast.Attribute)
             and node.func.attr in _MUTATORS
@@ -121,6 +129,16 @@ def _mutating_calls(change: Change) -> Iterator[str]:
         ):
             yield f"It calls {ast.unparse(node.func)[:60]}, which changes what other code relies on."
             return
+
+
+def _is_module(change: Change, node: ast.expr) -> bool:
+    full = change.after.qualified(node) if isinstance(node, ast.Name) else ""
+    return bool(full) and any(
+        alias.name == full
+        for one in ast.walk(change.after.tree)
+        if isinstance(one, ast.Import)
+        for alias in one.names
+    )
 
 
 def _called(node: ast.AST) -> str:
@@ -148,6 +166,8 @@ class _Shared:
             return any(map(self.holds, node.values))
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             return any(map(self.holds, node.elts))
+        if isinstance(node, ast.Dict):
+            return any(map(self.holds, node.values))
         if not isinstance(node, ast.Name):
             return False
         known = self._source.targets(node) or self._source.qualified(node)

@@ -17,9 +17,11 @@ from deltaloom_server.security.rules import canonical
 
 from .accepted import Site
 from .accepted.crypto import HASH_SINKS
-from .accepted.loading import EVAL_SINKS, YAML_SINKS
+from .accepted.loading import EVAL_SINKS, PICKLE_SINKS, YAML_SINKS
 from .accepted.site import constant, keyword, matches
 from .reaching import values_at
+from .renamed import is_renamed
+from .sinks import XML
 from .words import words
 
 _FOR_SECURITY = re.compile(
@@ -27,7 +29,10 @@ _FOR_SECURITY = re.compile(
     r"|(?:^|_)sign(?:$|_|ature|ed|ing)"
 )
 _HASHES = words("S303 S324")
+_PICKLE = words("S301 S302 S403")
+_XML_RULES = frozenset(f"S{number}" for number in (*range(313, 321), *range(405, 412)))
 _LOGS = words("debug info warning warn error exception critical fatal log")
+_CODINGS = frozenset({"encode", "decode"})
 _HANDLED = words("S110 S112")
 _LOGGERS = re.compile(r"(?i)(?:^|_)log(?:ger|ging)?$")
 _TAKES_HASHED = re.compile(
@@ -54,14 +59,19 @@ def silenced(site: Site, origin: Origin) -> Iterator[str]:
     if rule in _HASHES:
         yield from _declared_harmless(site, origin)
         yield from _same_data(site, HASH_SINKS, _takes_hashed)
-        yield from _same_data(site, {".update"}, _is_update)
+        yield from _same_data(site, {".update"}, _is_update, first=True)
     elif rule == "S506":
         yield from _as_many_documents(site)
-        yield from _same_data(site, YAML_SINKS, _takes_yaml)
+        yield from _same_data(site, YAML_SINKS, _takes_yaml, first=True)
     elif rule == "S307":
-        yield from _same_data(site, EVAL_SINKS, _takes_literal)
+        yield from _same_data(site, EVAL_SINKS, _takes_literal, first=True)
     elif rule == "S608":
         yield from _fitting_placeholders(site)
+    elif rule in _PICKLE:
+        yield from _same_data(site, PICKLE_SINKS, _takes_json, first=True)
+    elif rule in _XML_RULES:
+        yield from _same_data(site, XML, _takes_xml, first=True)
+    yield from _overwritten(site)
     if origin == "model" and rule not in _HANDLED:
         yield from _told_more(site)
 
@@ -109,12 +119,23 @@ def _takes_yaml(name: str) -> bool:
     return name.startswith(("yaml.", "ruamel.")) or name == ".load"
 
 
+def _takes_json(name: str) -> bool:
+    return name in ("json.loads", "json.load")
+
+
+def _takes_xml(name: str) -> bool:
+    return name.startswith(("defusedxml.", "lxml."))
+
+
 def _takes_literal(name: str) -> bool:
     return name in ("ast.literal_eval", "json.loads")
 
 
-def _same_data(site: Site, sinks: Collection[str], takes: Callable[[str], bool]) -> Iterator[str]:
-    """What the old call was given is given to the new one, as it was, or encoded."""
+def _same_data(
+    site: Site, sinks: Collection[str], takes: Callable[[str], bool], *, first: bool = False
+) -> Iterator[str]:
+    """What the old call was given is given to the new one (`first`: in the first place), as it was, or
+    encoded."""
     for sink in site.sinks(sinks)[:1]:
         given = _given(sink)
         if given is None or isinstance(constant(given), str):
@@ -123,8 +144,10 @@ def _same_data(site: Site, sinks: Collection[str], takes: Callable[[str], bool])
         parts = [given]
         if any(matches(site.name(call), _DERIVES) for call in calls):
             parts += [node for node in ast.walk(given) if isinstance(node, ast.Name | ast.Attribute)]
-        passed = [one for call in calls for one in (*call.args, *(k.value for k in call.keywords))]
-        if passed and not any(_is_same(one, part) for one in passed for part in parts):
+        passed = [one for call in calls for one in _arguments(call, first=first)]
+        if passed and not any(
+            _is_same(one, part) or is_renamed(site.change, one, part) for one in passed for part in parts
+        ):
             yield f"It doesn't pass {ast.unparse(given)[:60]} on as it was."
             return
         changed = _rebound(site, given)
@@ -133,19 +156,28 @@ def _same_data(site: Site, sinks: Collection[str], takes: Callable[[str], bool])
             return
 
 
+def _arguments(call: ast.Call, *, first: bool) -> list[ast.expr]:
+    if first:
+        given = _given(call)
+        return [] if given is None else [given]
+    return [*call.args, *(one.value for one in call.keywords)]
+
+
 def _given(sink: ast.Call) -> ast.expr | None:
     if sink.args:
         return sink.args[0]
-    values = [keyword(sink, name) for name in ("stream", "data", "string", "source")]
+    values = [
+        keyword(sink, name) for name in ("stream", "data", "string", "source", "text", "file", "s", "fp")
+    ]
     return next((one for one in values if one is not None), None)
 
 
 def _is_same(one: ast.expr, given: ast.expr) -> bool:
     if ast.dump(one) == ast.dump(given):
         return True
-    if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr == "encode":
+    if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _CODINGS:
         return _is_same(one.func.value, given)
-    if isinstance(given, ast.Call) and isinstance(given.func, ast.Attribute) and given.func.attr == "encode":
+    if isinstance(given, ast.Call) and isinstance(given.func, ast.Attribute) and given.func.attr in _CODINGS:
         return _is_same(one, given.func.value)
     return False
 
@@ -161,6 +193,28 @@ def _rebound(site: Site, given: ast.expr) -> str:
                     if isinstance(one, ast.Name) and one.id in names and not _was_bound(site, one.id):
                         return one.id
     return ""
+
+
+def _overwritten(site: Site) -> Iterator[str]:
+    """A variable that went into the weak call is given something else that doesn't come from it."""
+    if site.sink is None:
+        return
+    names = site.data(site.sink, site.before)
+    for node in site.change.added:
+        if isinstance(node, ast.Assign):
+            pairs = [(target, node.value) for target in node.targets]
+        elif isinstance(node, ast.NamedExpr):
+            pairs = [(node.target, node.value)]
+        elif isinstance(node, ast.For | ast.AsyncFor):
+            pairs = [(node.target, node.iter)]
+        else:
+            continue
+        for target, value in pairs:
+            read = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
+            for one in ast.walk(target):
+                if isinstance(one, ast.Name) and one.id in names - read and not _was_bound(site, one.id):
+                    yield f"It overwrites {one.id}, which went into the call."
+                    return
 
 
 def _was_bound(site: Site, name: str) -> bool:

@@ -57,7 +57,7 @@ def test_settings_by_their_places_are_refused(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "lines",
-    ["env['LD_PRELOAD'] = x", "env.update(LD_PRELOAD=x)"],
+    ["env['LD_PRELOAD'] = x", "env.update(LD_PRELOAD=x)", "env |= x"],
 )
 def test_variables_set_before_the_start_are_settings_too(bench: Bench, lines: str) -> None:
     new = f"env = os.environ.copy()\n    {lines}\n    subprocess.call(['ls', x], env=env)"
@@ -145,6 +145,50 @@ def test_a_hash_of_a_secret_is_not_harmless(bench: Bench, name: str) -> None:
 def test_the_data_stays_the_same(bench: Bench, rule: str, text: str, old: str, new: str) -> None:
     objections = bench(rule, text).put(old, new).objections
     assert any("on as it was" in one or "before it passes it on" in one for one in objections), objections
+
+
+PICKLE = "import json\nimport pickle\n\n\ndef load(p):\n    return pickle.loads(p)\n"
+XML = (
+    "import xml.etree.ElementTree as E\nimport defusedxml.ElementTree as D\n\n\n"
+    "def load(p):\n    return E.fromstring(p)\n"
+)
+LOOP = (
+    "import hashlib\n\n\ndef digest(b):\n    h = hashlib.md5()\n    for c in b:\n        h.update(c)\n"
+    "    return h.hexdigest()\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "old", "good", "bad"),
+    [
+        ("S301", PICKLE, "pickle.loads(p)", "json.loads(p)", "json.loads(p[:0])"),
+        ("S314", XML, "E.fromstring(p)", "D.fromstring(p)", "D.fromstring(p[:0])"),
+        (
+            "S324",
+            LOOP,
+            "h = hashlib.md5()\n    for c in b:\n        h.update(c)",
+            "h = hashlib.sha256()\n    for c in b:\n        h.update(c)",
+            "h = hashlib.sha256()\n    for c in b:\n        h.update(c[:0])",
+        ),
+        ("S506", YAML, "yaml.load(p)", "yaml.safe_load(stream=p)", "yaml.safe_load('', p)"),
+    ],
+)
+def test_a_replacement_takes_all_of_the_data(
+    bench: Bench, rule: str, text: str, old: str, good: str, bad: str
+) -> None:
+    one = bench(rule, text)
+    assert one.put(old, good).objections == ()
+    assert any("on as it was" in said for said in one.put(old, bad).objections)
+
+
+@pytest.mark.parametrize("lines", ["x = ''", "for x in ['']:\n        pass", "(x := '')"])
+def test_a_value_is_not_overwritten_first(bench: Bench, lines: str) -> None:
+    objections = bench("S602", LIST).put(CALL, f"{lines}\n    subprocess.call(['ls', x])").objections
+    assert any("overwrites x" in one for one in objections), objections
+
+
+def test_a_value_may_be_narrowed_first(bench: Bench) -> None:
+    assert bench("S602", LIST).put(CALL, "x = str(x)\n    subprocess.call(['ls', x])").objections == ()
 
 
 def test_data_may_be_encoded(bench: Bench) -> None:
