@@ -1,6 +1,7 @@
 """Running a scanner that is a program of its own: limited in time, memory and output, off the workspace.
 
-Invariant: when a function here returns or raises, the program has ended and been waited for.
+Invariant: when a function here returns or raises, the program has ended and been waited for, and what it has
+started in its process group has been killed.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ async def run(
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     finally:
-        if process.returncode is None:
-            kill_group(process.pid)
+        # Also when it has ended: what it has put into the background is still of its group.
+        kill_group(process.pid)
         await gone(process)
 
 
