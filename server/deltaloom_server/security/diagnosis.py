@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deltaloom_model.api import text_digest
@@ -42,7 +42,8 @@ class _Document:
     """(revision, the file's text in it), read once between two saves."""
     timer: asyncio.TimerHandle | None = None
     running: asyncio.Task[None] | None = None
-    waiting: set[asyncio.Task[Inspection]] = field(default_factory=set)
+    stale: bool = False
+    """It was saved since `full`: what counts as a new line may be others, although the text is the same."""
 
 
 class Diagnosis:
@@ -86,8 +87,10 @@ class Diagnosis:
         """The document as it is, and what all scanners see in it. Raises UnknownDocument."""
         snapshot = self._server.session.snapshot(uri)
         known = self._documents.setdefault(uri, _Document())
-        if known.full is not None and known.full.digest == text_digest(snapshot.text):
+        same = known.full is not None and known.full.digest == text_digest(snapshot.text)
+        if known.full is not None and same and not known.stale:
             return snapshot, known.full
+        known.stale = False
         path = self.path_of(uri, snapshot.language_id)
         lines = await self._changed_lines(known, uri, snapshot.text)
         inspection = await self._inspector.full(path, snapshot.text, lines)
@@ -119,7 +122,7 @@ class Diagnosis:
     def saved(self, uri: str) -> None:
         """All scanners look at once; what the repository has of the file may be new."""
         known = self._documents.setdefault(uri, _Document())
-        known.base = None
+        known.base, known.stale = None, True
         self._look_later(uri, 0.0)
 
     def closed(self, uri: str) -> None:
@@ -196,10 +199,10 @@ class Diagnosis:
     def path_of(self, uri: str, language_id: str) -> str:
         """The path that findings show; a document without a telling name has its language's suffix."""
         path = self._server.session.display_path(uri)
-        if not scanners_for(path) or "." not in path.rpartition("/")[2]:
-            suffix = _SUFFIXES.get(language_id)
-            return f"{path}{suffix}" if suffix else path
-        return path
+        # A notebook's cell is a document of its own language, and no file.
+        telling = uri.startswith("file:") and scanners_for(path) and "." in path.rpartition("/")[2]
+        suffix = "" if telling else _SUFFIXES.get(language_id, "")
+        return path if path.endswith(suffix) else f"{path}{suffix}"
 
     @staticmethod
     def _stop(known: _Document) -> None:
