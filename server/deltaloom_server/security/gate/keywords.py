@@ -70,8 +70,22 @@ def _may_be_added(site: Site, call: ast.Call, one: ast.keyword, told: tuple[str,
     if name == "cwd":
         return any(_CHANGES_FOLDER.search(text) for text in told)
     if name == "env":
-        return all(_is_told_environment(site, given, told) for given in values_at(site.after, value))
+        return all(
+            _is_told_environment(site, given, told) or _is_less(site, given)
+            for given in values_at(site.after, value)
+        )
     return name == "input" and any("|" in text or "<" in text for text in told)
+
+
+def _is_less(site: Site, value: ast.expr) -> bool:
+    """Variables that the old start set as well, to the same; the others were for the shell."""
+    old = [env for call in site.sinks(SINKS) if isinstance(env := keyword(call, "env"), ast.Dict)]
+    return isinstance(value, ast.Dict) and any(_pairs(value) <= _pairs(env) for env in old)
+
+
+def _pairs(node: ast.Dict) -> frozenset[tuple[str, str]]:
+    pairs = zip(node.keys, node.values, strict=True)
+    return frozenset(("" if key is None else ast.dump(key), ast.dump(value)) for key, value in pairs)
 
 
 def _is_stream(site: Site, value: ast.expr, told: tuple[str, ...]) -> bool:

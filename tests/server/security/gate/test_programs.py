@@ -47,6 +47,31 @@ def test_behind_a_setting_it_is_still_the_same_program(bench: Bench, words: str)
     assert bench("S605", SETTING).put(SYSTEM, new).objections
 
 
+GIVEN = (
+    "import os\nimport subprocess\n\n\ndef pack(folder, out):\n"
+    "    subprocess.run('tar cf \"$OUT\" ' + folder, shell=True, env={'OUT': out, 'PATH': '/usr/bin:/bin'})\n"
+)
+GIVEN_CALL = "'tar cf \"$OUT\" ' + folder, shell=True, env={'OUT': out, 'PATH': '/usr/bin:/bin'}"
+
+
+def test_an_environment_that_was_given_may_lose_what_was_for_the_shell(bench: Bench) -> None:
+    one = bench("S602", GIVEN)
+    words = "['tar', '-c', '-f', out, folder]"
+    assert one.put(GIVEN_CALL, f"{words}, env={{'PATH': '/usr/bin:/bin'}}").objections == ()
+    assert one.put(GIVEN_CALL, f"{words}, env={{'PATH': '/srv'}}").objections
+    assert one.put(GIVEN_CALL, f"{words}, env={{'PATH': '/usr/bin:/bin', 'LD_PRELOAD': out}}").objections
+
+
+HOME = "import os\nimport subprocess\n\n\ndef show(d):\n    os.system('HOME=%s git status' % d)\n"
+
+
+def test_a_setting_may_be_a_value(bench: Bench) -> None:
+    one = bench("S605", HOME)
+    start = "subprocess.run(['git', 'status'], env={**os.environ, 'HOME': VALUE}, check=False)"
+    assert one.put("os.system('HOME=%s git status' % d)", start.replace("VALUE", "str(d)")).objections == ()
+    assert one.put("os.system('HOME=%s git status' % d)", start.replace("VALUE", "'/'")).objections
+
+
 FETCH = (
     "import subprocess\n\n\ndef fetch(name):\n"
     "    subprocess.run(f'curl -s https://example.com/x/{name} -o out', shell=True, check=True)\n"

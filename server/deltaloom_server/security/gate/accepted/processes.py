@@ -47,7 +47,7 @@ MAY_VANISH = frozenset(
 SINKS = PROCESSES | {".exec_command", ".create_subprocess_shell"}
 
 _OPERATORS = re.compile(r"[|&;<>`$(){}*?~\n]")
-_SETTING = re.compile(r"\s*([A-Za-z_]\w*)=([^\s\0'\"$`;&|]*)\s+")
+_SETTING = re.compile(r"\s*([A-Za-z_]\w*)=(\0|[^\s\0'\"$`;&|]*)\s+")
 _CHANGES_FOLDER = re.compile(r"\s*cd\s+[^&;|]+(?:&&|;)\s*")
 _QUOTES = "'\""
 
@@ -183,9 +183,9 @@ def _same_words(site: Site, command: ast.expr, starts: tuple[ast.Call, ...]) -> 
             return "It no longer starts the program in the folder that the command went to."
         text = text[folder.end() :]
     new_text = " ".join(_new_texts(site))
-    settings: list[tuple[str, str]] = []
+    settings: list[tuple[str, object]] = []
     while setting := _SETTING.match(text):
-        settings.append((setting[1], setting[2]))
+        settings.append((setting[1], ... if setting[2] == "\0" else setting[2]))
         text = text[setting.end() :]
     if objection := _same_environment(site, settings, starts):
         return objection
@@ -214,7 +214,7 @@ def _is_spelled_apart(word: str, new: Collection[str]) -> bool:
 
 
 def _same_environment(
-    site: Site, settings: list[tuple[str, str]], starts: tuple[ast.Call, ...]
+    site: Site, settings: list[tuple[str, object]], starts: tuple[ast.Call, ...]
 ) -> str | None:
     """`LC_ALL=C git log` becomes env={**os.environ, "LC_ALL": "C"}: these variables, no others, and the rest
     of the environment."""
