@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +54,24 @@ def copy_folder(root: Path, target: Path, limits: CopyLimits, left_out: frozense
                 if size > limits.bytes or files > limits.files:
                     raise ValueError(f"it holds more than {limits.files} files or {limits.bytes >> 20} MiB")
                 shutil.copy(source, here / name, follow_symlinks=False)
+
+
+def folder_state(root: Path, left_out: frozenset[str] = LEFT_OUT) -> bytes:
+    """A digest that is another one when what `copy_folder` copies has changed, as sizes and times tell.
+    Blocking. Raises OSError."""
+    digest = blake2b(digest_size=16)
+    for folder, names, file_names in os.walk(root.resolve(strict=True), onerror=_raise):
+        names[:] = sorted(name for name in names if name not in left_out)
+        for name in sorted((*names, *file_names)):
+            path = os.path.join(folder, name)
+            state = os.lstat(path)
+            told = [path, state.st_mode]
+            if stat.S_ISREG(state.st_mode):
+                told += [state.st_size, state.st_mtime_ns]
+            elif stat.S_ISLNK(state.st_mode):
+                told.append(os.readlink(path))
+            digest.update(f"{told}\n".encode())
+    return digest.digest()
 
 
 def _copy_link(root: Path, link: Path, target: Path, here: Path, left_out: frozenset[str]) -> None:

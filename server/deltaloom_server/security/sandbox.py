@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from deltaloom_server import private_folders
 from deltaloom_server.errors import DeltaloomError
 from deltaloom_server.security import sandbox_launcher
 from deltaloom_server.security.copying import CopyLimits, copy_folder
+from deltaloom_server.security.source_text import decode_source
 
 PYTEST: Final = (sys.executable, "-m", "pytest", "-q", "-x")
 _COVERED: Final = ("/tmp", "/var/tmp", "/run", "/var/run", "/dev/shm")
@@ -138,16 +140,24 @@ class Sandbox:
         await asyncio.shield(asyncio.to_thread(self._remove))
 
     def write(self, path: str, text: str) -> None:
-        """Change a file of the copy; `path` is relative to it, with forward slashes.
+        """Change a file of the copy, in the encoding that it has, or make one in UTF-8; `path` is relative to
+        the copy, with forward slashes.
 
-        Raises SandboxError for one that leaves the copy.
+        Raises SandboxError for one that leaves the copy, and for a text that can't be written there.
         """
         pure = PurePosixPath(path)
         target = (self.folder / pure).resolve()
         if pure.is_absolute() or not target.is_relative_to(self.folder.resolve()):
             raise SandboxError(f"{path} is not inside the folder, so it is not changed.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8", newline="")
+        try:
+            data = _encoded(target, text)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                target.chmod(target.stat().st_mode | stat.S_IWUSR)
+            target.write_bytes(data)
+        except (OSError, UnicodeEncodeError) as error:
+            why = f"in {error.encoding}" if isinstance(error, UnicodeEncodeError) else error.strerror
+            raise SandboxError(f"{path} can't be written to be tested ({why}).") from error
 
     async def run(
         self,
@@ -208,6 +218,16 @@ async def run_tests(
         own = os.pathsep.join(str(one) for one in (sandbox.folder / "src", sandbox.folder) if one.is_dir())
         done = await sandbox.run(command, {"PYTHONPATH": own})
     return TestRun(done.status == 0, _summary(done, seconds), done.output[-4000:])
+
+
+def _encoded(target: Path, text: str) -> bytes:
+    """A text as its file would hold it. Raises OSError, UnicodeEncodeError and SandboxError."""
+    if not target.is_file():
+        return text.encode()
+    source = decode_source(target.read_bytes(), is_python=target.suffix in (".py", ".pyi"))
+    if isinstance(source, str):
+        raise SandboxError(f"{target.name} can't be changed to be tested: {source}.")
+    return source.encode(text)
 
 
 def _summary(done: Completed, seconds: float) -> str:
