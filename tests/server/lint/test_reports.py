@@ -17,7 +17,7 @@ from deltaloom_server.lint.options import FORMATS
 from deltaloom_server.lint.outcome import FileDiff, OfferedFix, Outcome, Replacement, Reported
 from deltaloom_server.lint.reports import render, text
 from deltaloom_server.lint.reports.common import plain
-from deltaloom_server.security.finding import Finding, Span
+from deltaloom_server.security.finding import Finding, Span, Unscanned
 
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -103,6 +103,34 @@ def test_text_says_what_was_not_scanned_and_what_failed(outcome: Outcome) -> Non
 def test_nothing_that_a_file_holds_reaches_the_terminal(outcome: Outcome) -> None:
     assert not CONTROLS.search(as_text(outcome))
     assert "\n::error" not in as_text(outcome)
+
+
+COMMANDS = re.compile(r"^\s*::|##(vso|teamcity)?\[", re.MULTILINE | re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("source", "marked", "shown", "carets"),
+    [
+        ("::stop-commands::x", "stop", r"\x3a:stop-commands::x", "     ^^^^"),
+        ("  ::error::x", "::error", r"\x3a:error::x", "^^^^^^^^^^"),
+        ("x = 1  ##[set-env name=A]b", "x", r"x = 1  \x23#[set-env name=A]b", "^"),
+        ("y ##vso[task.setvariable]", "task", r"y \x23#vso[task.setvariable]", "           ^^^^"),
+        ("##TeamCity[x] ##[y]", "]", r"\x23#TeamCity[x] \x23#[y]", "               ^"),
+        ("a::b ## [c]", "b", "a::b ## [c]", "   ^"),
+    ],
+)
+def test_no_line_of_a_file_is_a_command_for_a_ci(source: str, marked: str, shown: str, carets: str) -> None:
+    at = source.index(marked)
+    finding = Finding("S1", source, source, Span(0, at, 0, at + len(marked)), "high", "low", ("ruff",))
+    fixes = (OfferedFix(source, (), source),)
+    unscanned = (Unscanned(source, "ruff", source, failed=True),)
+    outcome = Outcome("0", "/", 1, (Reported(finding, source, fixes=fixes),), unscanned, (source,))
+    stream = io.StringIO()
+    text.print_text(outcome, stream, "")
+    for report in (as_text(outcome), stream.getvalue()):
+        assert not COMMANDS.search(report)
+        lines = report.splitlines()
+        assert lines[2:4] == [" " * 11 + shown, " " * 11 + carets]
 
 
 def test_a_very_long_line_is_cut_around_the_finding() -> None:

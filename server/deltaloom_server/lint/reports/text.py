@@ -1,12 +1,16 @@
 """`--format text`: for a person in a terminal or a log.
 
 Invariant: colour only on a terminal, and not where NO_COLOR is set (no-color.org); what files hold is shown
-with its control characters escaped.
+with its control characters escaped, and so that no CI takes a line of it for a command.
+
+The runners' commands: GitHub's `::name::` at a line's beginning, blanks before it left out, and its older
+`##[name]` anywhere (actions/runner, ActionCommand.cs); Azure's `##vso[` and TeamCity's `##teamcity[`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from typing import IO, TYPE_CHECKING
@@ -22,12 +26,15 @@ _COLOURS: dict[Severity, str] = {
     "low": "cyan", "medium": "yellow", "high": "red", "critical": "bold red"
 }  # fmt: skip
 _EXCERPT = 100
+_INDENT = " " * 11
+_COMMAND = re.compile(r"^\s*(:)(?=:)|(#)(?=#(?:vso|teamcity)?\[)", re.IGNORECASE)
+"""In a line; the group is the character that is written as an escape instead."""
 _DIFF_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
 def render(outcome: Outcome) -> str:
     """Without colours, paths relative to the root."""
-    return "".join(f"{line.plain}\n" for line in _lines(outcome, "", summary=True))
+    return "".join(f"{_inert(line).plain}\n" for line in _lines(outcome, "", summary=True))
 
 
 def print_text(outcome: Outcome, stream: IO[str], here: str, *, summary: bool = True) -> None:
@@ -62,7 +69,24 @@ def _print(lines: Iterator[Text], stream: IO[str]) -> None:
         file=stream, highlight=False, soft_wrap=True, no_color=True if os.environ.get("NO_COLOR") else None
     )
     for line in lines:
-        console.print(line)
+        console.print(_inert(line))
+
+
+def _inert(line: Text) -> Text:
+    """The line with an escape for a character of each command in it."""
+    from rich.text import Text
+
+    parts: list[Text] = []
+    done = 0
+    for at in _escaped(line.plain):
+        parts += [line[done:at], Text(f"\\x{ord(line.plain[at]):02x}", line.style)]
+        done = at + 1
+    return Text.assemble(*parts, line[done:]) if parts else line
+
+
+def _escaped(line: str) -> list[int]:
+    """Where characters stand that are written as escapes, each three columns wider."""
+    return [match.start(match.lastindex or 0) for match in _COMMAND.finditer(line)]
 
 
 def _lines(outcome: Outcome, here: str, *, summary: bool) -> Iterator[Text]:
@@ -94,8 +118,8 @@ def _finding(reported: Reported) -> Iterator[Text]:
     )  # fmt: skip
     code, caret = _excerpt(reported)
     if code.strip():
-        yield Text(f"           {code}", "dim")
-        yield Text(f"           {caret}", colour)
+        yield Text(f"{_INDENT}{code}", "dim")
+        yield Text(f"{_INDENT}{caret}", colour)
     for fix in reported.fixes:
         mark = " (look before you apply it)" if fix.unsafe else ""
         yield Text.assemble(
@@ -115,7 +139,9 @@ def _excerpt(reported: Reported) -> tuple[str, str]:
     before, marked = plain(source[first:start]), plain(source[start:end])
     code = plain(source[first : first + _EXCERPT])
     room = max(_EXCERPT - cell_len(before), 1)
-    return code, " " * cell_len(before) + "^" * min(max(cell_len(marked), 1), room)
+    wider = [at < len(before) for at in _escaped(code) if at < len(before) + len(marked)]
+    carets = "^" * (min(max(cell_len(marked), 1), room) + 3 * wider.count(False))
+    return code, " " * (cell_len(before) + 3 * wider.count(True)) + carets
 
 
 def _tail(outcome: Outcome, *, summary: bool) -> Iterator[Text]:
