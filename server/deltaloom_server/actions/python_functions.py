@@ -51,6 +51,8 @@ def function_at(lines: Sequence[str], line: int) -> FunctionLines | None:
             found = _function(lines, number, match)
             if found is not None and line < max(found.end, found.body):
                 return found
+        if number < line and text.lstrip()[0] in ")]}":
+            continue  # the end of a header, or of a statement, over several lines
         if number < line and (limit is None or width < limit):
             limit = width
         elif limit is None:
@@ -63,14 +65,14 @@ def _function(lines: Sequence[str], first: int, match: re.Match[str]) -> Functio
     if body is None:
         return None
     indent = match[1]
-    end = body
-    for number in range(body, len(lines)):
+    code = _docstring_end(lines, body, len(indent))
+    end = code
+    for number in range(code, len(lines)):
         if lines[number].strip():
             if _width(lines[number]) <= len(indent):
                 break
             end = number + 1
-    inner = _indent(lines[body]) if end > body else indent + "    "
-    code = _docstring_end(lines, body, end)
+    inner = next((_indent(line) for line in lines[body:end] if line.strip()), indent + "    ")
     is_empty = all(_EMPTY.match(line.strip()) for line in lines[code:end])
     return FunctionLines(match[2], first, body, code, end, indent, inner, is_empty)
 
@@ -88,19 +90,18 @@ def _header_end(lines: Sequence[str], first: int) -> int | None:
     return None
 
 
-def _docstring_end(lines: Sequence[str], body: int, end: int) -> int:
-    if body >= end:
+def _docstring_end(lines: Sequence[str], body: int, width: int) -> int:
+    """The line after the docstring, whose own lines may stand anywhere; `body` where there is none."""
+    first = next((at for at in range(body, len(lines)) if lines[at].strip()), len(lines))
+    if first == len(lines) or _width(lines[first]) <= width:
         return body
-    start = lines[body].strip().lstrip("rRuU")
+    start = lines[first].strip().lstrip("rRuU")
     quote = next((one for one in _QUOTES if start.startswith(one)), "")
     if not quote:
-        return body + 1 if start[:1] in ("'", '"') and start[-1:] == start[:1] else body
+        return first + 1 if start[:1] in ("'", '"') and start[-1:] == start[:1] else body
     if start.count(quote) >= 2:
-        return body + 1
-    for number in range(body + 1, end):
-        if quote in lines[number]:
-            return number + 1
-    return body
+        return first + 1
+    return next((at + 1 for at in range(first + 1, len(lines)) if quote in lines[at]), body)
 
 
 def _indent(line: str) -> str:

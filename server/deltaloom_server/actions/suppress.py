@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DO = "suppress"
 KIND = "quickfix.suppress.deltaloom"
+_LONG_QUOTES = ('"""', "'''")
 _COMMENTS = {".py": "#", ".pyi": "#", ".js": "//", ".jsx": "//", ".ts": "//", ".tsx": "//", ".java": "//",
              ".c": "//", ".h": "//", ".go": "//", ".php": "//"}  # fmt: skip
 
@@ -47,23 +48,33 @@ async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outc
 
 
 def _comment(place: Place, finding: Finding, mark: str) -> Edit | None:
-    """At the line's end; none inside a text that goes on in the next line, or beside another comment."""
+    """At the line's end; none inside a text of several lines, or beside a comment of the same kind, of which
+    tools read only the first."""
     number = finding.span.end_line
     lines = place.document.lines
     if number >= len(lines) or finding.span.start_line != number:
         return None
     length = content_length(lines[number])
     content = lines[number][:length]
-    if content.rstrip().endswith("\\") or content.count('"""') % 2 or content.count("'''") % 2:
+    above = "".join(lines[:number])
+    if content.rstrip().endswith("\\") or any(
+        one.count(quote) % 2 for one in (above, content) for quote in _LONG_QUOTES
+    ):
         return None
-    if mark == "#":
-        names = (finding.rule, *finding.aliases)
-        code = next((name for name in names if name.startswith("S")), "")
-        bandits = next((name for name in names if name.startswith(("B", "DL"))), finding.rule)
-        comment = f"noqa: {code}" if code else f"nosec {bandits}"
-        if finding.rule.startswith("secret/"):
-            comment = "pragma: allowlist secret"
-    else:
-        comment = f"nosemgrep: {finding.rule}"
-    at = sum(map(len, lines[:number])) + length
+    comment = next((one for one in _comments(finding, mark) if one.split()[0][:5] not in content), None)
+    if comment is None:
+        return None
+    at = len(above) + length
     return Edit(at, at, f"  {mark} {comment}")
+
+
+def _comments(finding: Finding, mark: str) -> Iterator[str]:
+    """Those that would do, the best first."""
+    names = (finding.rule, *finding.aliases)
+    if mark == "//":
+        yield f"nosemgrep: {finding.rule}"
+    elif finding.rule.startswith("secret/"):
+        yield "pragma: allowlist secret"
+    else:
+        yield from (f"noqa: {name}" for name in names if name.startswith("S"))
+        yield from (f"nosec {name}" for name in names if name.startswith(("B", "DL")))
