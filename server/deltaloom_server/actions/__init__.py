@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lsprotocol import types
 
+from ..errors import DeltaloomError
+
 if TYPE_CHECKING:
     from ..documents import DocumentSnapshot
     from ..language_server import DeltaloomServer
@@ -87,6 +89,11 @@ class Chosen:
     sources: tuple[Source, ...] = ()
     """Where a fix may come from; empty: as the settings say."""
 
+    def line(self, name: str = "line", default: int = 0) -> int:
+        """A line that the action is about, from 0; clients send it back, and may send anything. Raises
+        DeltaloomError."""
+        return whole_number(self.about.get(name, default))
+
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
@@ -129,3 +136,10 @@ def actions() -> Mapping[str, Action]:
     """All of them, in the order of the menu, by name."""
     modules = [import_module(f"{__name__}.{name}") for name in _MODULES]
     return MappingProxyType({module.DO: module for module in modules})
+
+
+def whole_number(told: object) -> int:
+    """A number of a line or a column, as a client has sent it. Raises DeltaloomError for anything else."""
+    if isinstance(told, bool) or not isinstance(told, int) or not 0 <= told < 1 << 31:
+        raise DeltaloomError("The action doesn't say which lines it is about; ask for the menu again.")
+    return told

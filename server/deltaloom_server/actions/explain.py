@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..assist.answers import fenced
 from ..assist.conversation import ask
 from ..errors import DeltaloomError
 from . import Chosen, Offer, Outcome, Place, Tell
@@ -40,8 +41,8 @@ def offer(place: Place) -> Iterator[Offer]:
 async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outcome:
     """The explanation, to be shown as a document. Raises DeltaloomError."""
     lines = chosen.document.lines
-    first = int(chosen.about.get("line", 0))
-    last = int(chosen.about.get("last", first))
+    first = chosen.line()
+    last = chosen.line("last", first)
     found = function_at(lines, first)
     if last == first and found is not None:
         first, last = found.first, found.end - 1
@@ -54,7 +55,7 @@ async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outc
     answer = await ask(
         server,
         system=_SYSTEM,
-        user=f"File: {chosen.path}, line {first + 1}\n{question}\n```\n{code}```",
+        user=f"File: {chosen.path}, line {first + 1}\n{question}\n{fenced(code)}",
         path=chosen.path,
         text=chosen.document.text,
         cursor=(first, 0),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from deltaloom_model.api import StopRules
 
-from ..assist.answers import code_block
+from ..assist.answers import code_block, fenced
 from ..assist.conversation import ask
 from ..assist.filling import fill_in, temperature_of
 from ..errors import DeltaloomError
@@ -46,7 +46,7 @@ def offer(place: Place) -> Iterator[Offer]:
 async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outcome:
     """The first candidate that the gate accepts. Raises DeltaloomError."""
     lines = chosen.document.lines
-    found = function_at(lines, int(chosen.about.get("line", 0)))
+    found = function_at(lines, chosen.line())
     if found is None or not found.is_empty:
         raise DeltaloomError("There is no function without a body here any more.")
     in_words = await follows_instructions(server)
@@ -90,7 +90,7 @@ async def _in_words(server: DeltaloomServer, chosen: Chosen, found: FunctionLine
     answer = await ask(
         server,
         system=_SYSTEM,
-        user=f"File: {chosen.path}\nWrite the body of this function:\n```python\n{header}```",
+        user=f"File: {chosen.path}\nWrite the body of this function:\n{fenced(header, 'python')}",
         path=chosen.path,
         text=chosen.document.text,
         cursor=(found.first, 0),

@@ -10,12 +10,13 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ..errors import DeltaloomError
 from ..positions import column_of_units
 from ..security.finding import Finding, Span
 from ..security.fixing import NoFix
 from ..security.model_fix import Task
 from ..security.rules import rule_info
-from . import Chosen, Offer, Outcome, Place, Tell
+from . import Chosen, Offer, Outcome, Place, Tell, whole_number
 from .model_code import check, refused
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def offer(place: Place) -> Iterator[Offer]:
 
 
 async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outcome:
-    """A verified fix where the rule is one of ours, else a checked rewrite. Raises NoFix."""
+    """A verified fix where the rule is one of ours, else a checked rewrite. Raises DeltaloomError."""
     span = _span(chosen)
     rule, message = str(chosen.about.get("rule", "")), str(chosen.about.get("message", ""))
     if _SECURITY_RULE.match(rule):
@@ -96,14 +97,19 @@ def _finding(chosen: Chosen, span: Span, rule: str, message: str) -> Finding:
 
 
 def _span(chosen: Chosen) -> Span:
-    """The diagnostic's range, which the client has in its own units, in code points."""
+    """The diagnostic's range, which the client has in its own units, in code points.
+
+    Raises DeltaloomError.
+    """
     told = chosen.about.get("range")
-    numbers = [int(one) for one in told] if isinstance(told, list) and len(told) == 4 else [0, 0, 0, 0]
+    numbers = [whole_number(one) for one in told] if isinstance(told, list) else []
+    if len(numbers) != 4 or numbers[:2] > numbers[2:]:
+        raise DeltaloomError("The diagnostic has no range that can be read; ask for the menu again.")
     lines, encoding = chosen.document.lines, chosen.document.encoding
     places = []
     for line, units in ((numbers[0], numbers[1]), (numbers[2], numbers[3])):
-        line = min(max(line, 0), len(lines) - 1)
-        places += [line, column_of_units(lines[line], max(units, 0), encoding)]
+        line = min(line, len(lines) - 1)
+        places += [line, column_of_units(lines[line], units, encoding)]
     return Span(*places)
 
 

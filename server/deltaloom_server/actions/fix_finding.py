@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DO = "fix"
 KIND = "quickfix"
 
+_LARGEST = 1 << 31
+
 
 def offer(place: Place) -> Iterator[Offer]:
     """One for each finding that a codemod knows or a model may be asked about."""
@@ -64,6 +66,11 @@ def _foreign(chosen: Chosen) -> Finding | None:
         finding = msgspec.convert(told, Finding)
     except msgspec.ValidationError:
         raise DeltaloomError("The finding to fix can't be read; send it as it was imported.") from None
+    span = finding.span
+    begins, ends = (span.start_line, span.start_column), (span.end_line, span.end_column)
+    whole = all(0 <= one < _LARGEST for one in (*begins, *ends))
+    if not whole or begins > ends or span.end_line >= len(chosen.document.lines):
+        raise DeltaloomError("The finding to fix lies outside the file; import the report again.")
     return msgspec.structs.replace(finding, path=chosen.path)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from deltaloom_model.api import StopRules
 
+from ..assist.answers import fenced
 from ..assist.conversation import ask
 from ..assist.filling import fill_in, temperature_of
 from ..errors import DeltaloomError
@@ -44,7 +45,7 @@ def offer(place: Place) -> Iterator[Offer]:
 async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outcome:
     """The first candidate that the gate accepts. Raises DeltaloomError."""
     document = chosen.document
-    found = function_at(document.lines, int(chosen.about.get("line", 0)))
+    found = function_at(document.lines, chosen.line())
     if found is None or found.has_docstring:
         raise DeltaloomError("There is no function without a docstring here any more.")
     in_words = await follows_instructions(server)
@@ -85,7 +86,7 @@ async def _in_words(server: DeltaloomServer, chosen: Chosen, found: FunctionLine
     answer = await ask(
         server,
         system=_SYSTEM,
-        user=f"File: {chosen.path}\nDescribe this function:\n```python\n{code}```",
+        user=f"File: {chosen.path}\nDescribe this function:\n{fenced(code, 'python')}",
         path=chosen.path,
         text=chosen.document.text,
         cursor=(found.first, 0),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from deltaloom_model.api import StopRules
 
-from ..assist.answers import code_block
+from ..assist.answers import code_block, fenced
 from ..assist.conversation import ask
 from ..assist.filling import fill_in, temperature_of
 from ..context.roots import absolute_path, split_shown
@@ -47,7 +47,7 @@ def offer(place: Place) -> Iterator[Offer]:
 
 async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outcome:
     """The first candidate that the gate accepts. Raises DeltaloomError."""
-    found = function_at(chosen.document.lines, int(chosen.about.get("line", 0)))
+    found = function_at(chosen.document.lines, chosen.line())
     if found is None or found.indent:
         raise DeltaloomError("There is no function to test here any more.")
     path = _free_path(server, chosen.path, found.name)
@@ -100,7 +100,7 @@ async def _in_words(
     answer = await ask(
         server,
         system=_SYSTEM,
-        user=f"{told} Write {path} for it:\n```python\n{code}```",
+        user=f"{told} Write {path} for it:\n{fenced(code, 'python')}",
         path=chosen.path,
         text=chosen.document.text,
         cursor=(found.first, 0),

@@ -1,4 +1,5 @@
-"""What stands in a model's answer: fenced blocks of code, and the part that is meant for a reader.
+"""What stands in a model's answer: fenced blocks of code, and the part that is meant for a reader; and how
+code is put into a question.
 
 Invariant: pure functions that never raise, in time linear in the answer's length.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from .tool_calls import begun_tag
 
 _FENCE = re.compile(r"^( {0,12})(`{3,}|~{3,})[ \t]*([^`\n]*)$")
+_TICKS = re.compile(r"`{3,}")
 _THOUGHT_END = "</think>"
 _SENTENCE = re.compile(r"""^[A-Z"'“][^(){}\[\]=;<>]*[.:!?]["'”*]*$""")
 
@@ -43,6 +45,13 @@ def fenced_blocks(answer: str) -> list[Block]:
     if opened is not None:
         blocks.append(Block(_language(opened), "\n".join(lines).removesuffix("\n"), closed=False))
     return blocks
+
+
+def fenced(code: str, language: str = "") -> str:
+    """Code as a fenced block that nothing in the code can close."""
+    fence = "`" * max((len(run) + 1 for run in _TICKS.findall(code)), default=3)
+    end = "" if code.endswith("\n") else "\n"
+    return f"{fence}{language}\n{code}{end}{fence}"
 
 
 def code_block(answer: str) -> str | None:

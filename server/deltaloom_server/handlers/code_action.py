@@ -68,8 +68,9 @@ async def _resolve(ls: DeltaloomServer, action: types.CodeAction) -> types.CodeA
     return action
 
 
-async def _run_action(ls: Any, data: Any) -> None:  # pygls evaluates a command's annotations
-    """`data` is an action's: do the work and have the client apply the edit."""
+async def _run_action(ls: Any, *arguments: Any) -> None:  # pygls evaluates a command's annotations
+    """The one argument is an action's data: do the work and have the client apply the edit."""
+    data = arguments[0] if len(arguments) == 1 else None
     if not isinstance(data, dict):
         raise DeltaloomError("This command belongs to Deltaloom's code actions; choose one of those.")
     outcome, document = await _carry_out(ls, data)

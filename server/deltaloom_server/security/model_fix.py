@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from deltaloom_model.api import StopRules
 from deltaloom_server.assist.abilities import refusal
-from deltaloom_server.assist.answers import code_block
+from deltaloom_server.assist.answers import code_block, fenced
 from deltaloom_server.assist.conversation import ask
 from deltaloom_server.assist.filling import fill_in, loaded_model, temperature_of
 from deltaloom_server.errors import DeltaloomError
@@ -190,8 +190,7 @@ def _question(task: Task, old: str) -> str:
     lines = [f"File: {task.path}", task.told]
     if task.hint:
         lines.append(f"Sound code would {task.hint}.")
-    fence = "`" * (3 + old.count("```"))
-    return "\n".join((*lines, "", "Rewrite this code:", fence, old.rstrip("\r\n"), fence))
+    return "\n".join((*lines, "", "Rewrite this code:", fenced(old.rstrip("\r\n"))))
 
 
 def _from_block(text: str, place: _Place, block: str, task: Task) -> Proposal | None:

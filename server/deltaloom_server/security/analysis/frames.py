@@ -25,11 +25,13 @@ class FrameError(Exception):
 
 
 def encode(message: Request | Reply) -> bytes:
-    """A whole frame. Raises `FrameError` where the message is too long or no valid Unicode."""
+    """A whole frame. Raises `FrameError` where the message is too long, or holds what msgpack has no form for."""
     try:
         body = _ENCODER.encode(message)
     except UnicodeEncodeError:
         raise FrameError("The text has half characters (lone surrogates), which no file can hold.") from None
+    except OverflowError:
+        raise FrameError("There is a number in it that is larger than any that counts something.") from None
     if len(body) > MAX_FRAME_BYTES:
         raise FrameError(f"There is over {MAX_FRAME_BYTES >> 20} MiB to say, which is too much for one file.")
     return HEADER.pack(len(body)) + body
