@@ -25,7 +25,7 @@ class FrameError(Exception):
 
 
 def encode(message: Request | Reply) -> bytes:
-    """A whole frame. Raises `FrameError` where the message is too long, or holds what msgpack has no form for."""
+    """A whole frame. Raises `FrameError` where it is too long, or msgpack has no form for it."""
     try:
         body = _ENCODER.encode(message)
     except UnicodeEncodeError:
