@@ -49,7 +49,7 @@ ProposeByModel = Callable[[str, Finding, Callable[[str], None]], Awaitable[Seque
 """(text, finding, tell what is being done) -> proposals. Raises NoFix where the model can't be asked."""
 
 RunTests = Callable[[str, str], Awaitable[tuple[bool, str]]]
-"""(path, fixed text) -> (do the repository's tests pass, what they said)."""
+"""(path, fixed text) -> (may it be offered, what the repository's tests said or why not)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Fixer:
         if verdict.accepted and self._run_tests is not None:
             passed, said = await self._run_tests(finding.path, apply_edits(text, proposal.edits))
             if not passed:
-                return Verdict((f"The repository's tests fail with it ({said}).",))
+                return Verdict((f"{said[:1].upper()}{said[1:]}.",))
             verdict = msgspec.structs.replace(verdict, tests=said)
         return verdict
 

@@ -59,7 +59,7 @@ class OwnTests:
         except (sandbox.SandboxError, OSError) as error:
             return False, str(error).rstrip(".")
         if before.passed:
-            return False, run.summary
+            return False, f"the repository's tests fail with it ({run.summary})"
         return False, f"the repository's tests fail already without it: {before.summary}"
 
     async def _without(self, root: str, command: tuple[str, ...], seconds: int) -> sandbox.TestRun:

@@ -235,7 +235,7 @@ async def test_a_fix_with_which_the_tests_fail_is_not_offered_and_the_next_is_tr
     assert fix.verdict.label() == "parsed; rescanned by ruff; tests: 14 passed"
     assert seen == [("pkg/a.py", "x = a\nz = 1\n"), ("pkg/a.py", "x = b\nz = 1\n")]
     pool = Pool(proposal("a"), accepts=["Use a"])
-    assert "tests fail with it (1 failed)" in await _why(Fixer(pool, run_tests=run))
+    assert "1 failed" in await _why(Fixer(pool, run_tests=run))
     seen.clear()
     await _why(Fixer(Pool(proposal("a")), run_tests=run))
     assert seen == []  # what the gate refuses is never run
@@ -282,9 +282,12 @@ async def test_the_tests_run_on_a_copy_with_the_fix_in_it(
     tests = own(run_tests=True)
     assert await tests.run_if_asked("calc.py", "def add(a, b):\n    return b + a\n") == (True, "1 passed")
     passed, said = await tests.run_if_asked("calc.py", "def add(a, b):\n    return a - b\n")
-    assert (passed, said.startswith("1 failed")) == (False, True)
+    assert (passed, "1 failed" in said) == (False, True)
     command = ("sh", "-c", "grep -q 'return [ab]' calc.py")
     told = own(run_tests=True, test_command=command)
     assert await told.run_if_asked("calc.py", "return b\n") == (True, "passed")
-    assert await told.run_if_asked("calc.py", "return c\n") == (False, "ended with status 1")
+    assert await told.run_if_asked("calc.py", "return c\n") == (
+        False,
+        "the repository's tests fail with it (ended with status 1)",
+    )
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
