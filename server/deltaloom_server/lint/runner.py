@@ -69,6 +69,8 @@ async def run(options: LintOptions, progress: NotificationHandler = lambda _meth
     server.session.overrides = _overrides(options)
     server.session.isolated = options.isolated
     async with connect(server, [Path(options.root)], _initial(options), progress) as client:
+        # What it imports takes as long as reading the files does, and there is a core for each.
+        server.security.pool.warm()
         server.security.workspace.scope = lambda path: _is_chosen(options, choice, path)
         editor = HeadlessEditor(client)
         found = await _look(client, editor, options)
