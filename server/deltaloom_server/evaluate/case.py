@@ -39,6 +39,7 @@ class _Described(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str
     line: str = ""
     language: Literal["python"] = "python"
+    stubs: tuple[str, ...] = ()
     held_out: bool = False
 
 
@@ -53,6 +54,8 @@ class Case(msgspec.Struct, frozen=True):
     rule: str
     file: str
     line: str = ""
+    stubs: tuple[str, ...] = ()
+    """Modules of the corpus's own `stubs` folder that the program imports."""
     held_out: bool = False
     """Written after the codemods were frozen, by somebody who hadn't seen them."""
 
@@ -74,10 +77,20 @@ class Case(msgspec.Struct, frozen=True):
             if path.is_file() and path.suffix != ".pyc"
         }
 
+    def shared_stubs(self) -> dict[str, str]:
+        """What the program imports of the corpus's own stubs, by path in the case."""
+        shared = self.folder.parents[self.name.count("/")] / STUBS
+        return {
+            f"{STUBS}/{name}.py": (shared / f"{name}.py").read_text(encoding="utf-8") for name in self.stubs
+        }
+
     def copy_workspace(self, target: Path) -> None:
         """What an editor would have open: the program, without its tests, its fix and its description."""
         try:
             copy_folder(self.folder, target, _LIMITS, LEFT_OUT | _NOT_SHOWN)
+            for path, text in self.shared_stubs().items():
+                (target / path).parent.mkdir(exist_ok=True)
+                (target / path).write_text(text, encoding="utf-8")
         except (OSError, ValueError) as error:
             raise BrokenCase(f"{self.name} can't be copied: {error}.") from error
 
@@ -105,6 +118,8 @@ def load_case(corpus: Path, folder: Path) -> Case:
         described = msgspec.toml.decode((folder / _DESCRIPTION).read_bytes(), type=_Described)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BrokenCase(f"{name}: case.toml can't be read: {error}.") from error
+    if not all(stub.isidentifier() for stub in described.stubs):
+        raise BrokenCase(f"{name}: case.toml's stubs are names of modules in the corpus's own stubs folder.")
     path = PurePosixPath(described.file)
     if path.is_absolute() or ".." in path.parts or not (folder / path).is_file():
         raise BrokenCase(f"{name}: case.toml names {described.file}, which is not a file of the case.")
@@ -113,10 +128,13 @@ def load_case(corpus: Path, folder: Path) -> Case:
             raise BrokenCase(f"{name} has no {test}.")
     case = Case(
         name, folder, described.title, described.cwe, described.rule, described.file, described.line,
-        described.held_out,
+        described.stubs, described.held_out,
     )  # fmt: skip
     try:
+        case.shared_stubs()
         text = case.text()
+    except OSError as error:
+        raise BrokenCase(f"{name}: case.toml names a stub that the corpus doesn't have: {error}.") from error
     except UnicodeDecodeError as error:
         raise BrokenCase(f"{name}: {case.file} is not UTF-8.") from error
     if case.line not in text:

@@ -35,11 +35,6 @@ class Verdicts(msgspec.Struct, frozen=True):
         """Does the program do what it did, and no longer what it shouldn't?"""
         return self.function == "passed" and self.exploit == "passed"
 
-    @property
-    def weak(self) -> bool:
-        """Does the program work, and can it be exploited?"""
-        return self.function == "passed" and self.exploit == "failed"
-
 
 _Line = tuple[str, str, str, str]
 """Node, phase, outcome, text."""
@@ -48,7 +43,7 @@ _Line = tuple[str, str, str, str]
 async def try_version(case: Case, changed: Mapping[str, str]) -> Verdicts:
     """Run both tests in a sandbox, with these files in place of the case's own. Raises SandboxError."""
     async with Sandbox(case.folder, _LIMITS) as sandbox:
-        for path, text in changed.items():
+        for path, text in {**case.shared_stubs(), **changed}.items():
             sandbox.write(path, text)
         # Last, so that no fix can bring tests of its own.
         for name in (FUNCTION_TEST, EXPLOIT_TEST):
