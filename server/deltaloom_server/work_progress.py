@@ -28,7 +28,7 @@ class Channel(Protocol):
 class WorkProgress:
     """One piece of work: `report` may be called at any rate; equal reports are sent once."""
 
-    def __init__(self, channel: Channel | None, token: str, title: str, cancellable: bool) -> None:
+    def __init__(self, channel: Channel | None, token: str | int, title: str, cancellable: bool) -> None:
         self._channel = channel
         self._token = token
         self._title = title
@@ -61,6 +61,10 @@ class WorkProgress:
                 await self._channel.send_request_async(types.WINDOW_WORK_DONE_PROGRESS_CREATE, request)
         except Exception:  # refused, or no answer: the work goes on unseen
             return
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin under a token that the client knows, unless the work is over already."""
         if not self._ended:
             self._begun = True
             message, percentage = self._last
@@ -90,7 +94,7 @@ class ProgressBoard:
 
     def __init__(self) -> None:
         self._channel: Channel | None = None
-        self._cancels: dict[str | int, Callable[[], None]] = {}
+        self._cancels: dict[str | int, Callable[[], object]] = {}
         self._asking: set[asyncio.Task[None]] = set()
 
     def use(self, channel: Channel | None) -> None:
@@ -98,15 +102,26 @@ class ProgressBoard:
         self._channel = channel
 
     @contextlib.contextmanager
-    def work(self, title: str, on_cancel: Callable[[], None] | None = None) -> Iterator[WorkProgress]:
-        """Show one piece of work while the block runs. `on_cancel` is called when the user cancels it."""
-        token = f"deltaloom-{secrets.token_hex(8)}"
-        progress = WorkProgress(self._channel, token, title, on_cancel is not None)
+    def work(
+        self,
+        title: str,
+        on_cancel: Callable[[], object] | None = None,
+        given: tuple[Channel, str | int] | None = None,
+    ) -> Iterator[WorkProgress]:
+        """Show one piece of work while the block runs. `on_cancel` is called when the user cancels it.
+
+        `given`: the client has asked for the work with a token of its own, so it isn't asked for one.
+        """
+        channel, token = given or (self._channel, f"deltaloom-{secrets.token_hex(8)}")
+        progress = WorkProgress(channel, token, title, on_cancel is not None)
         if on_cancel is not None:
             self._cancels[token] = on_cancel
-        asking = asyncio.get_running_loop().create_task(progress.begin_when_accepted())
-        self._asking.add(asking)
-        asking.add_done_callback(self._asking.discard)
+        if given is not None:
+            progress.begin()
+        else:
+            asking = asyncio.get_running_loop().create_task(progress.begin_when_accepted())
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
         try:
             yield progress
         finally:

@@ -106,7 +106,7 @@ async def _carry_out(ls: DeltaloomServer, data: dict[str, Any]) -> tuple[Outcome
     )
     task = asyncio.current_task()
     assert task is not None, "a request is a task"
-    with ls.board.work("Deltaloom", lambda: _cancel(task)) as progress:
+    with ls.board.work("Deltaloom", task.cancel) as progress:
         try:
             outcome = await action.carry_out(ls, chosen, progress.report)
         except DeltaloomError as error:
@@ -123,10 +123,6 @@ def _sources(named: object) -> tuple[Source, ...]:
     if not isinstance(named, list):
         return ()
     return tuple(source for source in ("codemod", "model") if source in named)
-
-
-def _cancel(task: asyncio.Task[object]) -> None:
-    task.cancel()
 
 
 def _place(ls: DeltaloomServer, params: types.CodeActionParams) -> Place:

@@ -7,6 +7,7 @@ instead. A whole workspace is told of piece by piece where the client gave a tok
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,19 +112,12 @@ async def _workspace_diagnostic(
     seen: set[str] = set()
     task = asyncio.current_task()
     assert task is not None, "a request is a task"
-    with ls.board.work("Looking for weaknesses", lambda: _cancel(task)) as progress:
-
-        def tell(done: int, total: int) -> None:
-            progress.report_share("files", done, total)
-            _own_progress(ls, params.work_done_token, done, total)
-
-        _begin_own_progress(ls, params.work_done_token)
-        try:
-            async for file in workspace.run(progress=tell):
-                seen.add(file.uri)
-                pieces.add(items, _file_report(ls, file, previous.get(file.uri)))
-        finally:
-            _end_own_progress(ls, params.work_done_token)
+    token = params.work_done_token
+    given = (ls.protocol, token) if token is not None else None
+    with ls.board.work("Looking for weaknesses", task.cancel, given) as progress:
+        async for file in workspace.run(progress=partial(progress.report_share, "files")):
+            seen.add(file.uri)
+            pieces.add(items, _file_report(ls, file, previous.get(file.uri)))
     for uri in previous.keys() - seen:
         pieces.add(items, _nothing(uri))
     pieces.flush(items)
@@ -156,10 +150,6 @@ async def _report(ls: DeltaloomServer, params: Any) -> dict[str, Any]:
         "inspections": {uri: msgspec.to_builtins(one) for uri, one in report.inspections.items()},
         "lines": report.lines,
     }
-
-
-def _cancel(task: asyncio.Task[object]) -> None:
-    task.cancel()
 
 
 class _Pieces:
@@ -216,22 +206,3 @@ def _result_id(ls: DeltaloomServer, inspection: Inspection) -> str:
     shown = ls.security.diagnosis.shown(inspection)
     told = msgspec.msgpack.encode((inspection.digest, shown, inspection.unscanned))
     return blake2b(told, digest_size=12).hexdigest()
-
-
-def _begin_own_progress(ls: DeltaloomServer, token: types.ProgressToken | None) -> None:
-    if token is not None:
-        begin = types.WorkDoneProgressBegin(title="Looking for weaknesses", percentage=0, cancellable=True)
-        ls.protocol.notify(types.PROGRESS, types.ProgressParams(token=token, value=begin))
-
-
-def _own_progress(ls: DeltaloomServer, token: types.ProgressToken | None, done: int, total: int) -> None:
-    if token is not None and total:
-        value = types.WorkDoneProgressReport(message=f"{done}/{total} files", percentage=100 * done // total)
-        ls.protocol.notify(types.PROGRESS, types.ProgressParams(token=token, value=value))
-
-
-def _end_own_progress(ls: DeltaloomServer, token: types.ProgressToken | None) -> None:
-    if token is not None:
-        ls.protocol.notify(
-            types.PROGRESS, types.ProgressParams(token=token, value=types.WorkDoneProgressEnd())
-        )
