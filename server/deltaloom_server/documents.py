@@ -12,7 +12,6 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 
 from lsprotocol.types import (
     Position,
@@ -27,6 +26,7 @@ from .positions import (
     column_of_units,
     content_length,
     join_surrogates,
+    line_starts,
     split_lines,
     units_of_column,
 )
@@ -110,7 +110,7 @@ class DocumentSnapshot:
 
     @cached_property
     def _starts(self) -> list[int]:
-        return [0, *accumulate(map(len, self.lines[:-1]))]
+        return line_starts(self.lines[:-1])
 
     def _resolve(self, line: int, character: int) -> tuple[int, int]:
         return _resolve(self.lines, *checked_position(line, character), self.encoding)

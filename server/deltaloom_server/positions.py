@@ -8,9 +8,10 @@ inside a line end, and none inside a character.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from io import StringIO
+from itertools import accumulate
 
 from .errors import InvalidPosition
 
@@ -45,6 +46,11 @@ def split_lines(text: str) -> list[str]:
     if not lines or lines[-1].endswith(("\n", "\r")):
         lines.append("")
     return lines
+
+
+def line_starts(lines: Iterable[str]) -> list[int]:
+    """Code points before each line, and before the text's end: one entry more than there are lines."""
+    return [0, *accumulate(map(len, lines))]
 
 
 def content_length(line: str) -> int:

@@ -19,6 +19,7 @@ from .completion.risk import Unknown, added_finding, is_suspicious, may_add_find
 from .completion.trigger import Ask, CursorLine, judge_cursor
 from .completion.trim import trim
 from .logs import get_logger
+from .text_lines import with_newlines
 
 if TYPE_CHECKING:
     from .language_server import DeltaloomServer
@@ -225,9 +226,9 @@ class Suggester:
             snapshot.repository or snapshot.path,
             session.context.revision if session.context is not None else 0,
             snapshot.path,
-            _newlines(snapshot.cursor.prefix),
+            with_newlines(snapshot.cursor.prefix),
             line.typed,
-            _newlines(snapshot.cursor.suffix),
+            with_newlines(snapshot.cursor.suffix),
             ask.max_new_tokens,
             ask.stop,
             explicit=cursor.explicit,
@@ -309,11 +310,6 @@ def _shown(result: GenerateResult, snapshot: Snapshot, line: CursorLine, head: s
     trimmed = trim(result.text, line, below)
     text = trimmed.text.replace("\n", snapshot.document.line_end)
     return Suggestion(snapshot.uri, head, snapshot.cursor.suffix, text, trimmed.replaces)
-
-
-def _newlines(text: str) -> str:
-    """What the model reads ends its lines with `\\n`, as nearly everything it was trained on does."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _since(began: float) -> float:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..assist.answers import fenced
-from ..assist.conversation import ask
 from ..errors import DeltaloomError
 from . import Chosen, Offer, Outcome, Place, Tell
+from .model_code import in_words
 from .python_functions import function_at
 
 if TYPE_CHECKING:
@@ -52,16 +52,12 @@ async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outc
     tell("Asking the model")
     finding = chosen.about.get("finding")
     question = f"Explain why this is reported, and what a fix has to do: {finding}" if finding else "Explain:"
-    answer = await ask(
+    answer = await in_words(
         server,
+        chosen,
+        first,
         system=_SYSTEM,
         user=f"File: {chosen.path}, line {first + 1}\n{question}\n{fenced(code)}",
-        path=chosen.path,
-        text=chosen.document.text,
-        cursor=(first, 0),
-        tools=True,
     )
-    if not answer.text:
-        raise DeltaloomError(answer.reason)
     place = f"{chosen.path}:{first + 1}"
-    return Outcome(f"Explanation of {place}", show=f"# {place}\n\n{answer.text.strip()}\n", origin="model")
+    return Outcome(f"Explanation of {place}", show=f"# {place}\n\n{answer.strip()}\n", origin="model")

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from deltaloom_model.api import StopRules
 
 from ..assist.answers import code_block, fenced
-from ..assist.conversation import ask
-from ..assist.filling import fill_in, temperature_of
+from ..assist.filling import fill_in
 from ..errors import DeltaloomError
 from ..security.proposal import Edit, Proposal
 from ..text_lines import with_line_ends
 from . import Chosen, Offer, Outcome, Place, Tell
-from .model_code import check, follows_instructions, refused
+from .model_code import check, follows_instructions, in_words, refused
 from .python_functions import FunctionLines, function_at
 
 if TYPE_CHECKING:
@@ -49,11 +48,11 @@ async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outc
     found = function_at(lines, chosen.line())
     if found is None or not found.is_empty:
         raise DeltaloomError("There is no function without a body here any more.")
-    in_words = await follows_instructions(server)
+    instructed = await follows_instructions(server)
     objections: list[str] = []
     for number in range(server.session.settings.security.candidates):
         tell(f"Writing {found.name}")
-        body = await (_in_words if in_words else _filled_in)(server, chosen, found, number)
+        body = await (_in_words if instructed else _filled_in)(server, chosen, found, number)
         if not body.strip():
             continue
         edit = _edit(chosen, found, body)
@@ -87,20 +86,15 @@ async def _filled_in(server: DeltaloomServer, chosen: Chosen, found: FunctionLin
 async def _in_words(server: DeltaloomServer, chosen: Chosen, found: FunctionLines, number: int) -> str:
     lines = chosen.document.lines
     header = "".join(lines[found.first : found.code])
-    answer = await ask(
+    answer = await in_words(
         server,
+        chosen,
+        found.first,
         system=_SYSTEM,
         user=f"File: {chosen.path}\nWrite the body of this function:\n{fenced(header, 'python')}",
-        path=chosen.path,
-        text=chosen.document.text,
-        cursor=(found.first, 0),
-        tools=True,
-        temperature=temperature_of(number),
-        seed=number,
+        candidate=number,
     )
-    if not answer.text:
-        raise DeltaloomError(answer.reason)
-    block = code_block(answer.text)
+    block = code_block(answer)
     if not block:
         return ""
     written = block.split("\n")

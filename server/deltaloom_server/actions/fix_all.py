@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from ..errors import DeltaloomError
-from ..positions import split_lines
+from ..positions import line_starts, split_lines
 from ..security.codemods import by_rule
 from ..security.finding import UNUSED_SUPPRESSION
 from ..security.fixing import NoFix
@@ -63,9 +63,7 @@ async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outc
 def line_edits(before: str, after: str) -> tuple[Edit, ...]:
     """The difference of two texts, as edits of whole lines."""
     old, new = split_lines(before), split_lines(after)
-    starts = [0]
-    for line in old:
-        starts.append(starts[-1] + len(line))
+    starts = line_starts(old)
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     return tuple(
         Edit(starts[first], starts[last], "".join(new[start:end]))

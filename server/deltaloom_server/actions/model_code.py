@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..assist.abilities import refusal
-from ..assist.filling import loaded_model
+from ..assist.conversation import ask
+from ..assist.filling import loaded_model, temperature_of
 from ..context.roots import split_shown
 from ..errors import DeltaloomError
 from ..security.analysis.messages import CheckCode, Failed, Judged
@@ -17,6 +18,7 @@ from ..security.proposal import Proposal, Verdict
 
 if TYPE_CHECKING:
     from ..language_server import DeltaloomServer
+    from . import Chosen
 
 _CHECK_SECONDS = 30.0
 _SHOWN = 2
@@ -25,6 +27,38 @@ _SHOWN = 2
 async def follows_instructions(server: DeltaloomServer) -> bool:
     """Can the model be asked in words? Raises DeltaloomError where it can't be reached."""
     return refusal(await loaded_model(server), "instruct") is None
+
+
+async def in_words(
+    server: DeltaloomServer,
+    chosen: Chosen,
+    line: int,
+    *,
+    system: str,
+    user: str,
+    max_new_tokens: int = 1024,
+    tools: bool = True,
+    candidate: int = 0,
+) -> str:
+    """What a model that follows instructions says about a line of the chosen document (from 0).
+
+    `candidate` counts tries at the same question. Raises DeltaloomError where it says nothing.
+    """
+    answer = await ask(
+        server,
+        system=system,
+        user=user,
+        path=chosen.path,
+        text=chosen.document.text,
+        cursor=(line, 0),
+        max_new_tokens=max_new_tokens,
+        tools=tools,
+        temperature=temperature_of(candidate),
+        seed=candidate,
+    )
+    if not answer.text:
+        raise DeltaloomError(answer.reason)
+    return answer.text
 
 
 async def check(

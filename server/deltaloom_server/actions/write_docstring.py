@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from deltaloom_model.api import StopRules
 
 from ..assist.answers import fenced
-from ..assist.conversation import ask
-from ..assist.filling import fill_in, temperature_of
+from ..assist.filling import fill_in
 from ..errors import DeltaloomError
 from ..security.proposal import Edit, Proposal
 from ..text_lines import with_line_ends
 from . import Chosen, Offer, Outcome, Place, Tell
-from .model_code import check, follows_instructions, refused
+from .model_code import check, follows_instructions, in_words, refused
 from .python_functions import FunctionLines, function_at
 
 if TYPE_CHECKING:
@@ -48,11 +47,11 @@ async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outc
     found = function_at(document.lines, chosen.line())
     if found is None or found.has_docstring:
         raise DeltaloomError("There is no function without a docstring here any more.")
-    in_words = await follows_instructions(server)
+    instructed = await follows_instructions(server)
     objections: list[str] = []
     for number in range(server.session.settings.security.candidates):
         tell(f"Describing {found.name}")
-        text = await (_in_words if in_words else _filled_in)(server, chosen, found, number)
+        text = await (_in_words if instructed else _filled_in)(server, chosen, found, number)
         literal = _literal(text, found.inner)
         if literal is None:
             continue
@@ -83,20 +82,16 @@ async def _filled_in(server: DeltaloomServer, chosen: Chosen, found: FunctionLin
 
 async def _in_words(server: DeltaloomServer, chosen: Chosen, found: FunctionLines, number: int) -> str:
     code = "".join(chosen.document.lines[found.first : found.end])
-    answer = await ask(
+    return await in_words(
         server,
+        chosen,
+        found.first,
         system=_SYSTEM,
         user=f"File: {chosen.path}\nDescribe this function:\n{fenced(code, 'python')}",
-        path=chosen.path,
-        text=chosen.document.text,
-        cursor=(found.first, 0),
         max_new_tokens=_TOKENS * 3,
-        temperature=temperature_of(number),
-        seed=number,
+        tools=False,
+        candidate=number,
     )
-    if not answer.text:
-        raise DeltaloomError(answer.reason)
-    return answer.text
 
 
 def _literal(text: str, inner: str) -> str | None:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from deltaloom_model.api import StopRules
 
 from ..assist.answers import code_block, fenced
-from ..assist.conversation import ask
-from ..assist.filling import fill_in, temperature_of
+from ..assist.filling import fill_in
 from ..context.roots import absolute_path, split_shown
 from ..errors import DeltaloomError
 from ..security.proposal import Edit, Proposal
 from . import Chosen, NewFile, Offer, Outcome, Place, Tell
-from .model_code import check, follows_instructions, refused
+from .model_code import check, follows_instructions, in_words, refused
 from .python_functions import FunctionLines, function_at
 
 if TYPE_CHECKING:
@@ -51,11 +50,11 @@ async def carry_out(server: DeltaloomServer, chosen: Chosen, tell: Tell) -> Outc
     if found is None or found.indent:
         raise DeltaloomError("There is no function to test here any more.")
     path = _free_path(server, chosen.path, found.name)
-    in_words = await follows_instructions(server)
+    instructed = await follows_instructions(server)
     objections: list[str] = []
     for number in range(server.session.settings.security.candidates):
         tell(f"Writing a test for {found.name}")
-        text = await (_in_words if in_words else _filled_in)(server, chosen, found, path, number)
+        text = await (_in_words if instructed else _filled_in)(server, chosen, found, path, number)
         if f"{found.name}(" not in text or "assert" not in text:
             objections.append("the model's test checks nothing")
             continue
@@ -97,20 +96,15 @@ async def _in_words(
 ) -> str:
     code = "".join(chosen.document.lines[found.first : found.end])
     told = f"The function stands in {chosen.path} and is imported from {_module(server, chosen.path)}."
-    answer = await ask(
+    answer = await in_words(
         server,
+        chosen,
+        found.first,
         system=_SYSTEM,
         user=f"{told} Write {path} for it:\n{fenced(code, 'python')}",
-        path=chosen.path,
-        text=chosen.document.text,
-        cursor=(found.first, 0),
-        tools=True,
-        temperature=temperature_of(number),
-        seed=number,
+        candidate=number,
     )
-    if not answer.text:
-        raise DeltaloomError(answer.reason)
-    block = code_block(answer.text)
+    block = code_block(answer)
     return f"{block.rstrip()}\n" if block else ""
 
 

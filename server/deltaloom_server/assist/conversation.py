@@ -27,6 +27,7 @@ from deltaloom_model.errors import DeltaloomModelError
 
 from ..model_client import ModelClient
 from ..session import Session
+from ..text_lines import with_newlines
 from .abilities import refusal
 from .answers import Visible, code_block, fenced_blocks, spoken
 from .lookup import Sight
@@ -148,7 +149,7 @@ async def _file(
         text = await asyncio.get_running_loop().run_in_executor(server.executor, sight.text, path)
     if text is None:
         return None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = with_newlines(text)
     at = 0
     for _ in range(cursor[0] if cursor is not None else 0):
         end = text.find("\n", at)
@@ -199,6 +200,28 @@ def _answer(result: GenerateResult, text: str, steps: int, otherwise: str) -> An
     return Answer("", steps, result.reason or otherwise, result.finish, result)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a question about a file stands behind: the workspace's context, or (`inside` False) nothing.
+
+    As completions do it: what may not stand in a context is asked about by itself, apart from it.
+    """
+
+    inside: bool
+    workspace: str
+    repository: str
+    revision: int
+
+    @classmethod
+    def of(cls, session: Session, path: str) -> Standing:
+        """`path` is the shown path; "" for a question about no file."""
+        context = session.context
+        revision = context.revision if context is not None else 0
+        if context is not None and (not path or context.may_show(path)):
+            return cls(True, session.workspace, session.repository, revision)
+        return cls(False, f"{session.id}/alone", path or "alone", revision)
+
+
 class _Asking:
     """What stays the same from turn to turn."""
 
@@ -213,14 +236,12 @@ class _Asking:
         on_text: Callable[[str], None] | None,
     ) -> None:
         session = server.session
-        context = session.context
-        # As completions do: what may not stand in a context is asked about by itself, apart from it.
-        inside = context is not None and (file is None or context.may_show(file.path))
+        standing = Standing.of(session, file.path if file is not None else "")
         self._request = GenerateRequest(
             session.id,
-            session.workspace if inside else f"{session.id}/alone",
-            session.repository if inside else (file.path if file is not None else "alone"),
-            context.revision if context is not None else 0,
+            standing.workspace,
+            standing.repository,
+            standing.revision,
             file.path if file is not None else "",
             file.before if file is not None else "",
             "",
@@ -230,7 +251,7 @@ class _Asking:
             seed=seed,
         )
         self.paths = [file.path] if file is not None else []
-        self._sync = server.sync if inside else None
+        self._sync = server.sync if standing.inside else None
         self._client, self._on_text = client, on_text
 
     async def turn(self, messages: Sequence[Message], *, calling: bool) -> GenerateResult:

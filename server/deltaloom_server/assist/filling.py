@@ -10,7 +10,8 @@ from deltaloom_model.api import GenerateRequest, ModelInfo, StopRules
 from deltaloom_model.errors import DeltaloomModelError
 
 from ..errors import DeltaloomError
-from .conversation import Server, known_model
+from ..text_lines import with_newlines
+from .conversation import Server, Standing, known_model
 
 _AWAY = "The model isn't ready yet; ask again as soon as it is."
 _WARMTH = 0.7
@@ -55,17 +56,16 @@ async def fill_in(
         raise DeltaloomError(_AWAY)
     if server.sync is not None:
         await server.sync.flush()
-    context = session.context
-    inside = context is not None and context.may_show(path)
+    standing = Standing.of(session, path)
     request = GenerateRequest(
         session.id,
-        session.workspace if inside else f"{session.id}/alone",
-        session.repository if inside else path,
-        context.revision if context is not None else 0,
+        standing.workspace,
+        standing.repository,
+        standing.revision,
         path,
-        prefix.replace("\r\n", "\n"),
+        with_newlines(prefix),
         typed,
-        suffix.replace("\r\n", "\n"),
+        with_newlines(suffix),
         max_new_tokens,
         stop,
         temperature=temperature_of(candidate),

@@ -19,6 +19,7 @@ from ..context.roots import Root, absolute_path, shown_path
 from ..context.scan import check_paths, scan_workspace
 from ..session import Session
 from ..settings import ContextSettings
+from ..text_lines import with_newlines
 
 _MOST_SEARCHED_BYTES = 64 << 20
 
@@ -47,7 +48,7 @@ class Sight:
             text = context.live_text(path)
             if text is not None:
                 may = context.may_show(path) and context.admission(path, text) in (None, Reason.EMPTY)
-                live[path] = text.replace("\r\n", "\n").replace("\r", "\n") if may else None
+                live[path] = with_newlines(text) if may else None
         return cls(session.roots, session.settings.context, live, lambda path: not context.may_show(path))
 
     def normalized(self, path: str) -> str | None:
@@ -109,7 +110,7 @@ class Sight:
         if absolute is None or not self._is_inside(absolute):
             return None
         text = load_text(absolute, self.settings.max_file_bytes)
-        return text.replace("\r\n", "\n").replace("\r", "\n") if isinstance(text, str) else None
+        return with_newlines(text) if isinstance(text, str) else None
 
     def _is_inside(self, absolute: str) -> bool:
         real = os.path.realpath(absolute)

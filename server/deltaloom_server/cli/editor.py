@@ -13,24 +13,7 @@ from pathlib import Path
 
 from deltaloom_server.cli.lsp_client import Json, LspConversation
 from deltaloom_server.cli.target import encoded_length, split_lines
-
-_LANGUAGES = {
-    ".py": "python",
-    ".js": "javascript",
-    ".ts": "typescript",
-    ".rs": "rust",
-    ".go": "go",
-    ".c": "c",
-    ".h": "c",
-    ".cpp": "cpp",
-    ".java": "java",
-    ".lua": "lua",
-    ".rb": "ruby",
-    ".sh": "shellscript",
-    ".md": "markdown",
-    ".toml": "toml",
-    ".json": "json",
-}
+from deltaloom_server.security.languages import language_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +38,7 @@ class HeadlessEditor:
         self._texts[path], self._versions[path] = text, 1
         item = {
             "uri": path.as_uri(),
-            "languageId": _LANGUAGES.get(path.suffix, "plaintext"),
+            "languageId": language_id(path.name),
             "version": 1,
             "text": text,
         }

@@ -13,9 +13,11 @@ from urllib.parse import unquote, urlsplit
 
 from deltaloom_server.cli.editor import HeadlessEditor
 from deltaloom_server.cli.lsp_client import Json, LspClient, ServerFailed, start_server
+from deltaloom_server.documents import TextDocument
 from deltaloom_server.evaluate.case import Case
 from deltaloom_server.evaluate.fix_source import Answer, Column, Offer
-from deltaloom_server.positions import split_lines
+from deltaloom_server.positions import PositionEncoding, split_lines
+from deltaloom_server.security.proposal import Edit, apply_edits
 
 _SOURCES: dict[Column, list[str]] = {
     "codemods": ["codemod"],
@@ -123,27 +125,15 @@ def _changes(edit: Json) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _edited(text: str, edits: list[Json], encoding: str) -> str:
-    lines = split_lines(text)
-    starts: list[int] = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
+    document = TextDocument("", text, encoding=PositionEncoding(encoding)).snapshot()
 
     def offset(position: Json) -> int:
-        line, units = int(position["line"]), int(position["character"])
-        if line >= len(lines):
-            return len(text)
-        return starts[line] + _characters(lines[line], units, encoding)
+        return document.offset_at(int(position["line"]), int(position["character"]))
 
-    spans = sorted(
-        (offset(one["range"]["start"]), offset(one["range"]["end"]), one["newText"]) for one in edits
+    return apply_edits(
+        text,
+        (
+            Edit(offset(one["range"]["start"]), offset(one["range"]["end"]), str(one["newText"]))
+            for one in edits
+        ),
     )
-    for start, end, new in reversed(spans):
-        text = text[:start] + new + text[end:]
-    return text
-
-
-def _characters(line: str, units: int, encoding: str) -> int:
-    if encoding == "utf-32":
-        return min(units, len(line))
-    codec, width = ("utf-8", 1) if encoding == "utf-8" else ("utf-16-le", 2)
-    return len(line.encode(codec, "surrogatepass")[: units * width].decode(codec, "ignore"))

@@ -24,8 +24,9 @@ from deltaloom_server.lint.files import write_bytes
 from deltaloom_server.lint.moved_lines import MovedLines
 from deltaloom_server.lint.options import LintOptions
 from deltaloom_server.lint.outcome import AppliedFix, FileDiff, OfferedFix, Replacement, Reported
-from deltaloom_server.positions import PositionEncoding, column_of_units, split_lines
+from deltaloom_server.positions import PositionEncoding, column_of_units, line_starts, split_lines
 from deltaloom_server.security.finding import Finding, Span
+from deltaloom_server.security.proposal import Edit, apply_edits
 from deltaloom_server.security.source_text import SourceText, decode_source
 
 _MOST_IN_A_FILE = 500
@@ -282,14 +283,14 @@ def _offered(action: Json, lines: Sequence[str], edits: Iterable[tuple[Span, str
 
 
 def _edited(text: str, lines: Sequence[str], edits: Sequence[tuple[Span, str]]) -> str:
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
-    for span, new in reversed(edits):
-        start = starts[span.start_line] + span.start_column
-        end = starts[span.end_line] + span.end_column
-        text = text[:start] + new + text[end:]
-    return text
+    starts = line_starts(lines)
+    return apply_edits(
+        text,
+        (
+            Edit(starts[span.start_line] + span.start_column, starts[span.end_line] + span.end_column, new)
+            for span, new in edits
+        ),
+    )
 
 
 def _diff(path: str, before: str, after: str) -> str:

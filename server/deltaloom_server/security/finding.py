@@ -13,8 +13,10 @@ from typing import Literal
 
 import msgspec
 
-Severity = Literal["low", "medium", "high", "critical"]
-Confidence = Literal["low", "medium", "high"]
+# Under the same names here: whoever speaks of findings speaks of these.
+from deltaloom_server.settings import Confidence as Confidence
+from deltaloom_server.settings import Severity as Severity
+
 Scanner = Literal["ruff", "bandit", "secrets", "semgrep", "deltaloom", "sarif"]
 
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")

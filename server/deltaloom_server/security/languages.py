@@ -44,6 +44,7 @@ _LANGUAGES: Mapping[str, str] = MappingProxyType(
         "kts": "kotlin",
         "less": "less",
         "lua": "lua",
+        "md": "markdown",
         "mjs": "javascript",
         "mts": "typescript",
         "php": "php",
@@ -89,7 +90,7 @@ _SEMGREP_LANGUAGES = frozenset(
 )
 """Those that we have rules for."""
 
-_DATA = frozenset({"css", "html", "json", "jsonc", "less", "scss", "xml"})
+_DATA = frozenset({"css", "html", "json", "jsonc", "less", "markdown", "scss", "xml"})
 """Text in foreign scripts, with the marks that it needs, is at home there; and it doesn't run."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from deltaloom_server.actions import Chosen, write_docstring, write_test
+from deltaloom_server.actions import Chosen, model_code, write_docstring, write_test
 from deltaloom_server.actions import explain as explain_action
 from deltaloom_server.actions import fill_function as fill_function_action
 from deltaloom_server.assist.answers import fenced, fenced_blocks
@@ -176,7 +176,7 @@ async def test_what_the_model_is_asked_holds_the_code_as_one_block(
     async def yes(_server: Any) -> bool:
         return True
 
-    monkeypatch.setattr(action, "ask", ask)
+    monkeypatch.setattr(model_code, "ask", ask)
     if hasattr(action, "follows_instructions"):
         monkeypatch.setattr(action, "follows_instructions", yes)
     uri = "file:///w/a.py"

@@ -54,10 +54,6 @@ def serve(request: Request) -> Reply:
                 from deltaloom_server.security.gate import check_code
 
                 return Judged(check_code(request, scan))
-            case Locate():
-                from deltaloom_server.security.analysis.locate import locate
-
-                return locate(request)
     except Exception as error:
         return Failed(f"The analysis failed: {_words(error)}.")
 

@@ -10,9 +10,8 @@ import ast
 from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import accumulate
 
-from deltaloom_server.positions import split_lines
+from deltaloom_server.positions import line_starts, split_lines
 from deltaloom_server.security.finding import Span
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -28,7 +27,7 @@ class Source:
         self.text = text
         self.tree = tree
         self.lines = split_lines(text)
-        self._starts = [0, *accumulate(map(len, self.lines[:-1]))]
+        self._starts = line_starts(self.lines[:-1])
 
     @classmethod
     def parse(cls, text: str) -> Source | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from deltaloom_server.positions import split_lines
+from deltaloom_server.positions import line_starts, split_lines
 from deltaloom_server.security.codemods.source import Function, Source
 from deltaloom_server.security.finding import Span
 from deltaloom_server.security.proposal import Edit
@@ -74,10 +74,7 @@ def _common(old: str, new: str) -> tuple[int, int]:
 
 
 def _line_starts(lines: Sequence[str], offset: int) -> list[int]:
-    starts = [offset]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
-    return starts
+    return [offset + start for start in line_starts(lines)]
 
 
 def fingerprints(root: ast.AST) -> dict[ast.AST, int]:
@@ -129,14 +126,6 @@ class Change:
     @cached_property
     def added_set(self) -> frozenset[ast.AST]:
         return frozenset(self.added)
-
-    @cached_property
-    def added_text(self) -> str:
-        """All text that came in, each piece with its whole lines."""
-        return "\n".join(self.lines_after(hunk) for hunk in self.hunks)
-
-    def lines_before(self, hunk: Hunk) -> str:
-        return whole_lines(self.before, hunk.start, hunk.end)
 
     def lines_after(self, hunk: Hunk) -> str:
         return whole_lines(self.after, hunk.new_start, hunk.new_end)

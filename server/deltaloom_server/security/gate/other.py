@@ -13,7 +13,7 @@ from tree_sitter import Node
 
 from deltaloom_server.context.outline.languages import Language, language_of
 from deltaloom_server.context.outline.parsing import parse
-from deltaloom_server.positions import split_lines
+from deltaloom_server.positions import line_starts, split_lines
 from deltaloom_server.security.analysis.messages import Judge, ScanResult, ScanText
 from deltaloom_server.security.finding import Scanner
 from deltaloom_server.security.proposal import Verdict
@@ -244,10 +244,7 @@ def _grown_lines(before: str, after: str, hunk: Hunk) -> int:
 
 
 def _starts(text: str) -> list[int]:
-    starts = [0]
-    for line in split_lines(text):
-        starts.append(starts[-1] + len(line))
-    return starts
+    return line_starts(split_lines(text))
 
 
 def _lines_of(starts: list[int], start: int, end: int) -> Lines:

@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from deltaloom_server.security.analysis.limits import MEBIBYTE, READ_BYTES, over
 from deltaloom_server.security.analysis.messages import ScanResult
 from deltaloom_server.security.finding import Unscanned
 from deltaloom_server.security.scanners import ruff_report, running
+from deltaloom_server.security.scanners.batches import batches, why_unreadable
 
 _BUFFER_SECONDS = 10.0
 _FILES_SECONDS = 120.0
@@ -99,7 +100,9 @@ async def scan_files(
     """
     deadline = asyncio.get_running_loop().time() + seconds
     results: dict[Path, ScanResult] = {}
-    for batch in _batches(list(dict.fromkeys(paths))):
+    for batch in batches(
+        list(dict.fromkeys(paths)), _argument_bytes, most_files=_BATCH_FILES, most_bytes=_BATCH_BYTES
+    ):
         refused = await asyncio.to_thread(_refused_files, batch)
         results |= {path: _unscanned(_shown(path, root), why) for path, why in refused.items()}
         fit = [path for path in batch if path not in refused]
@@ -145,18 +148,8 @@ async def _scan_parts(
     return found
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    batch: list[Path] = []
-    size = 0
-    for path in paths:
-        length = len(os.fsencode(os.path.abspath(path))) + 1
-        if batch and (len(batch) >= _BATCH_FILES or size + length > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(path)
-        size += length
-    if batch:
-        yield batch
+def _argument_bytes(path: Path) -> int:
+    return len(os.fsencode(os.path.abspath(path))) + 1
 
 
 def _refused_files(paths: Sequence[Path]) -> dict[Path, str]:
@@ -166,8 +159,7 @@ def _refused_files(paths: Sequence[Path]) -> dict[Path, str]:
         try:
             refused[path] = _why_unfit(path)
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            refused[path] = f"The file can't be read ({reason})."
+            refused[path] = why_unreadable(error)
     return {path: why for path, why in refused.items() if why}
 
 

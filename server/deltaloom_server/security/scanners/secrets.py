@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
 
-from deltaloom_server.positions import content_length, split_lines
+from deltaloom_server.positions import content_length, line_starts, split_lines
 from deltaloom_server.security.analysis.limits import READ_BYTES, oversize, too_large
 from deltaloom_server.security.analysis.messages import ScanResult
 from deltaloom_server.security.finding import Finding, Span, Unscanned
@@ -37,7 +36,7 @@ def scan(path: str, text: str, lines: Sequence[tuple[int, int]] | None = None) -
 
 
 def _keys(text: str, lines: Sequence[str], wanted: Sequence[int]) -> Iterator[tuple[str, Span]]:
-    starts = [0, *accumulate(map(len, lines[:-1]))]
+    starts = line_starts(lines[:-1])
     chosen = set(wanted)
     for start, end in secret_blocks.find(text):
         first, last = bisect_right(starts, start) - 1, bisect_right(starts, end - 1) - 1
@@ -49,7 +48,7 @@ def _tokens(lines: Sequence[str], wanted: Iterable[int]) -> Iterator[tuple[str, 
     pieces = list(_pieces(lines, wanted))
     # One search a pattern, in C: no pattern matches across the line ends between the pieces.
     joined = "\n".join(piece for _, _, piece in pieces)
-    starts = [0, *accumulate(len(piece) + 1 for _, _, piece in pieces[:-1])]
+    starts = line_starts(f"{piece}\n" for _, _, piece in pieces[:-1])
     for detector in detectors():
         for start, end in detector.find(joined):
             at = bisect_right(starts, start) - 1

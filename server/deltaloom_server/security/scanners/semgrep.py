@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from deltaloom_server.security.analysis.limits import MEBIBYTE, PARSED_BYTES, ov
 from deltaloom_server.security.analysis.messages import ScanResult
 from deltaloom_server.security.finding import Unscanned
 from deltaloom_server.security.scanners import running, semgrep_program, semgrep_report
+from deltaloom_server.security.scanners.batches import batches, why_unreadable
 
 _BUFFER_SECONDS = 10.0
 _FILES_SECONDS = 120.0
@@ -83,7 +84,9 @@ async def scan_files(paths: Sequence[Path], *, seconds: float = _FILES_SECONDS) 
     """
     deadline = asyncio.get_running_loop().time() + seconds
     results: dict[Path, ScanResult] = {}
-    for batch in _batches(list(dict.fromkeys(paths))):
+    for batch in batches(
+        list(dict.fromkeys(paths)), _text_bytes, most_files=_BATCH_FILES, most_bytes=_BATCH_BYTES
+    ):
         texts, refused = await _in_thread(lambda batch=batch: _read_all(batch))  # type: ignore[misc]
         results |= {path: _unscanned(path.as_posix(), why) for path, why in refused.items()}
         results |= await _scan_batch(texts, deadline, seconds)
@@ -144,21 +147,11 @@ async def _in_thread(work: Callable[[], T]) -> T:
         raise
 
 
-def _batches(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    batch: list[Path] = []
-    size = 0
-    for path in paths:
-        try:
-            length = min(os.stat(path).st_size, PARSED_BYTES)
-        except (OSError, ValueError):
-            length = 0  # reading it says why
-        if batch and (len(batch) >= _BATCH_FILES or size + length > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(path)
-        size += length
-    if batch:
-        yield batch
+def _text_bytes(path: Path) -> int:
+    try:
+        return min(os.stat(path).st_size, PARSED_BYTES)
+    except (OSError, ValueError):
+        return 0  # reading it says why
 
 
 def _read_all(paths: Sequence[Path]) -> tuple[list[_Text], dict[Path, str]]:
@@ -176,8 +169,7 @@ def _read_all(paths: Sequence[Path]) -> tuple[list[_Text], dict[Path, str]]:
             else:
                 texts.append(_Text(path, shown, text))
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            refused[path] = f"The file can't be read ({reason})."
+            refused[path] = why_unreadable(error)
     return texts, refused
 
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from itertools import accumulate
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
-from deltaloom_server.positions import split_lines
+from deltaloom_server.positions import line_starts, split_lines
 from deltaloom_server.security.analysis.messages import ScanResult
 from deltaloom_server.security.finding import Finding, Span, Unscanned
 from deltaloom_server.security.rules import rule_info
@@ -169,7 +168,7 @@ def _spans(text: str, matches: Iterable[Match]) -> Mapping[Match, Span]:
 def _places(text: str, offsets: Iterable[int]) -> Iterable[tuple[int, int]]:
     """(line, column in code points) for offsets in order, in bytes."""
     data = text.encode()
-    starts = [0, *accumulate(map(len, split_lines(text)[:-1]))]
+    starts = line_starts(split_lines(text)[:-1])
     at = points = 0
     for offset in offsets:
         points += len(data[at:offset].decode("utf-8", "ignore"))

@@ -6,7 +6,6 @@ Invariant: the replacement is a call that is named here, of the module that is n
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
 
 from deltaloom_server.security.codemods.source import Function
 
@@ -200,7 +199,3 @@ def _always_runs(site: Site, node: ast.stmt) -> bool:
 def _parses(site: Site) -> bool:
     """Where the import alone has changed there is nothing to compare in the unit."""
     return not site.removed_calls or any(matches(site.name(call), XML_METHODS) for call in site.added_calls)
-
-
-def calls_any(site: Site, names: Collection[str]) -> bool:
-    return bool(site.replacements(names))
