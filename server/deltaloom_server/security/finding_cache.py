@@ -119,8 +119,8 @@ class FindingCache:
         connection = sqlite3.connect(self._path, timeout=2.0, check_same_thread=False)
         try:
             connection.execute("PRAGMA synchronous=OFF")  # losing an entry costs a scan, nothing else
-            # Two processes may make it at once. Who begins to write at the start waits for the other; who finds
-            # out later that it must (as a switch to a write-ahead log does) is refused at once.
+            # Two processes may make it at once. Who begins to write at the start waits for the other; who
+            # finds out later that it must (as a switch to a write-ahead log does) is refused at once.
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("CREATE TABLE IF NOT EXISTS results(key BLOB UNIQUE, value BLOB)")
             connection.commit()
